@@ -1,0 +1,131 @@
+"""A sans-IO client for the MeshAPI gateway: it builds requests, decides retries, parses streams and maps errors, and
+does no I/O at all.
+
+`MeshAPICore` makes calls; a `Call` or `StreamCall` says what to send, read and wait for, and you do it, over whatever
+moves bytes where you are.  `meshapi_transports` does it over httpx, aiohttp, requests and trio.
+
+Names are loaded when they are first used: what is not needed, pydantic included, is not imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, List
+
+from ._version import MESH_API_VERSION as MESH_API_VERSION
+from ._version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from .actions import *
+    from .call import *
+    from .client import *
+    from .config import *
+    from .errors import *
+    from .models.chat import *
+    from .retry import *
+    from .sse import *
+
+_ROOMS = {
+    "actions": (
+        "NEED_DATA",
+        "Action",
+        "Done",
+        "Failure",
+        "Headers",
+        "HeadersLike",
+        "NeedData",
+        "Request",
+        "ResponseHead",
+        "SendRequest",
+        "Wait",
+    ),
+    "call": (
+        "TRANSITIONS",
+        "Assembled",
+        "Call",
+        "Input",
+        "State",
+        "StreamCall",
+    ),
+    "client": ("MeshAPICore",),
+    "config": (
+        "DEFAULT_BASE_URL",
+        "MeshAPIConfig",
+        "RequestOptions",
+        "Timeout",
+    ),
+    "errors": (
+        "APIConnectionError",
+        "APIStatusError",
+        "APITimeoutError",
+        "AuthenticationError",
+        "BadRequestError",
+        "ConflictError",
+        "InternalServerError",
+        "LocalProtocolError",
+        "MeshAPIError",
+        "NotFoundError",
+        "PaymentRequiredError",
+        "PermissionDeniedError",
+        "RateLimitError",
+        "RedirectError",
+        "ResponseParseError",
+        "StreamInterruptedError",
+        "UnprocessableEntityError",
+    ),
+    "models.chat": (
+        "AudioOutputOptions",
+        "ChatCompletionChoice",
+        "ChatCompletionChunk",
+        "ChatCompletionChunkChoice",
+        "ChatCompletionChunkDelta",
+        "ChatCompletionMessage",
+        "ChatCompletionParams",
+        "ChatCompletionResponse",
+        "ChatMessage",
+        "ContentPart",
+        "ContentPartAudio",
+        "ContentPartImage",
+        "ContentPartText",
+        "ContentPartVideo",
+        "ImageDetail",
+        "ImageOptions",
+        "InputAudio",
+        "TokenUsage",
+        "Tool",
+        "ToolCall",
+        "ToolCallChunk",
+        "ToolCallFunction",
+        "ToolCallFunctionChunk",
+        "ToolChoiceFunction",
+        "ToolChoiceObject",
+        "ToolFunction",
+        "UsageInfo",
+        "VideoUrl",
+    ),
+    "retry": (
+        "Outcome",
+        "RetryPolicy",
+    ),
+    "sse": (
+        "SSEDecoder",
+        "ServerSentEvent",
+    ),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = ["MESH_API_VERSION", "__version__", *_ROOM_OF]
+
+
+def __getattr__(name: str) -> Any:
+    room = _ROOM_OF.get(name)
+    if room is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{room}"), name)
+    # Found here from now on, without a detour through this function.
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> List[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,97 @@
+"""The kinds of model: what a caller writes is checked strictly, what the gateway answers is taken as it comes.
+
+`Params` refuse a field that they do not know, so that a slip of the pen is an error and not a silence.  `Reply` keeps
+every field that it does not know and misses none: answers come from hundreds of models behind many servers.  `Shared`
+is for the few types that appear on both sides, so that what was received can be sent back as it is.
+"""
+
+from typing import Any, Dict, List, Optional, TypeVar
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic_core import core_schema
+from typing_extensions import Annotated, Self
+
+from ..actions import Headers, ResponseHead
+
+__all__ = ["Answer", "Listed", "Params", "Reply", "Shared"]
+
+T = TypeVar("T")
+
+
+class Params(BaseModel):
+    """What a caller fills in; an unknown field is an error that names it."""
+
+    model_config = ConfigDict(extra="forbid", defer_build=True, allow_inf_nan=False, protected_namespaces=())
+
+    def __init__(self, /, **data: Any) -> None:
+        # Strict all the way down: without this, a `Shared` inside would keep the unknown fields of a caller's dict.
+        self.__pydantic_validator__.validate_python(data, self_instance=self, extra="forbid")
+
+    # What BaseModel's own __init__ says of itself; else pydantic would call this one for each nested model, in Python.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+
+class Shared(Params):
+    """What callers and the gateway both write: strict when made in a program, lenient as part of an answer."""
+
+    model_config = ConfigDict(extra="allow", coerce_numbers_to_str=True)
+
+
+class Reply(BaseModel):
+    """What the gateway writes; unknown fields are kept, and readable as attributes."""
+
+    model_config = ConfigDict(extra="allow", defer_build=True, coerce_numbers_to_str=True, protected_namespaces=())
+
+
+class Answer(Reply):
+    """The top of an answer; it knows the HTTP head that it came with, which is no part of its fields."""
+
+    # A slot, and not a private attribute of pydantic's: those cost time for each model made.
+    __slots__ = ("_head",)
+
+    @property
+    def response_headers(self) -> Headers:
+        """The header fields of the HTTP answer, such as ``X-Mesh-Served-Provider``; empty for one made by hand."""
+        head: Optional[ResponseHead] = getattr(self, "_head", None)
+        return Headers() if head is None else head.headers
+
+    @property
+    def request_id(self) -> str:
+        """The gateway's name for the request, to be quoted to its support; ``""`` if it gave none."""
+        return self.response_headers.get("x-request-id", "")
+
+    # pydantic knows nothing of the slot, so the ways of copying and pickling are taught to keep it.
+
+    def __copy__(self) -> Self:
+        return self._hand_head_to(super().__copy__())
+
+    def __deepcopy__(self, memo: Optional[Dict[int, Any]] = None) -> Self:
+        return self._hand_head_to(super().__deepcopy__(memo))
+
+    def _hand_head_to(self, copy: Self) -> Self:
+        object.__setattr__(copy, "_head", getattr(self, "_head", None))
+        return copy
+
+    def __getstate__(self) -> Dict[Any, Any]:
+        return {**super().__getstate__(), "_head": getattr(self, "_head", None)}
+
+    def __setstate__(self, state: Dict[Any, Any]) -> None:
+        super().__setstate__(state)
+        object.__setattr__(self, "_head", state["_head"])
+
+
+class _NullAsEmpty:
+    """Reads ``null`` where a list is due as the empty list, inside pydantic's core: no Python runs for it."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        # A schema that null never fits, with a default on error: the core's only way to turn one value into another.
+        empty = core_schema.with_default_schema(
+            core_schema.literal_schema(["never"]), default_factory=list, on_error="default"
+        )
+        return core_schema.union_schema(
+            [handler(source), core_schema.chain_schema([core_schema.none_schema(), empty])], mode="left_to_right"
+        )
+
+
+Listed = Annotated[List[T], _NullAsEmpty()]
+"""A list in an answer; ``null`` counts as the empty one."""

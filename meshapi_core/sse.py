@@ -1,0 +1,120 @@
+"""Server-Sent Events, as the WHATWG standard parses them (HTML, section 9.2.6), from bytes as they come.
+
+The standard is written for a stream of characters.  This decoder works on bytes, which gives the same events: CR and
+LF cannot occur inside a UTF-8 sequence, so lines can be cut before they are decoded, and a character that was split
+between two pieces is whole again by the time its line is.  Only CR, LF and CRLF end a line; U+2028, U+0085, VT and FF
+are data.
+"""
+
+from __future__ import annotations
+
+from typing import List, NamedTuple, Optional
+
+__all__ = ["SSEDecoder", "ServerSentEvent"]
+
+_BOM = b"\xef\xbb\xbf"
+_LINE_ENDS = (b"\n", b"\r")
+# Longer than any time that can be meant, and shorter than what int() refuses to convert.
+_MAX_RETRY_DIGITS = 18
+
+
+class ServerSentEvent(NamedTuple):
+    r"""One event of a stream.
+
+    Attributes:
+        event: its type; ``"message"`` where the stream named none.
+        data: its data lines, joined with ``"\n"``.
+        id: the last event id that the stream had set when this event was complete; ``""`` if none.
+    """
+
+    event: str
+    data: str
+    id: str
+
+
+class SSEDecoder:
+    """Turns the bytes of an event stream into `ServerSentEvent` objects.
+
+    Feed it with `receive_data`, in pieces of any size; the division into pieces never changes what comes out.  It
+    raises on no input: bytes that are not UTF-8 become U+FFFD, and an unfinished last block is never an event.
+
+    Attributes:
+        retry: the reconnection time in milliseconds that the stream asked for last, or ``None``.
+        last_event_id: the last event id of the blocks completed so far; ``""`` if none.
+    """
+
+    def __init__(self) -> None:
+        self.retry: Optional[int] = None
+        self.last_event_id = ""
+        self._start: Optional[bytes] = b""
+        self._after_cr = False
+        # The line under way is kept in pieces: joining it anew with each one would make long lines quadratic.
+        self._line: List[bytes] = []
+        self._event = ""
+        self._data: List[bytes] = []
+        self._id = ""
+
+    def receive_data(self, data: bytes) -> List[ServerSentEvent]:
+        """Take the next bytes of the stream.
+
+        Args:
+            data: any number of bytes, cut anywhere.
+
+        Returns:
+            The events that these bytes completed, in order; often none.
+        """
+        if self._start is not None:
+            data = self._skip_bom(data)
+        if self._after_cr and data:
+            self._after_cr = False
+            if data.startswith(b"\n"):
+                data = data[1:]
+        if not data:
+            return []
+        self._after_cr = data.endswith(b"\r")
+        lines = data.splitlines()
+        unfinished = b"" if data.endswith(_LINE_ENDS) else lines.pop()
+        if self._line and lines:
+            self._line.append(lines[0])
+            lines[0] = b"".join(self._line)
+            self._line.clear()
+        if unfinished:
+            self._line.append(unfinished)
+        return self._receive_lines(lines)
+
+    def _skip_bom(self, data: bytes) -> bytes:
+        start = (self._start or b"") + data
+        if len(start) < len(_BOM) and _BOM.startswith(start):
+            self._start = start
+            return b""
+        self._start = None
+        return start[len(_BOM) :] if start.startswith(_BOM) else start
+
+    def _receive_lines(self, lines: List[bytes]) -> List[ServerSentEvent]:
+        events: List[ServerSentEvent] = []
+        for line in lines:
+            if not line:
+                self.last_event_id = self._id
+                if self._data:
+                    data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+                    events.append(ServerSentEvent(self._event or "message", data.decode("utf-8", "replace"), self._id))
+                    self._data.clear()
+                self._event = ""
+            elif line.startswith(b"data: "):
+                self._data.append(line[6:])
+            else:
+                self._receive_field(line)
+        return events
+
+    def _receive_field(self, line: bytes) -> None:
+        name, _, value = line.partition(b":")
+        if value.startswith(b" "):
+            value = value[1:]
+        if name == b"data":
+            self._data.append(value)
+        elif name == b"event":
+            self._event = value.decode("utf-8", "replace")
+        elif name == b"id" and b"\0" not in value:
+            self._id = value.decode("utf-8", "replace")
+        elif name == b"retry" and value.isdigit() and len(value) <= _MAX_RETRY_DIGITS:
+            self.retry = int(value)
