@@ -1,0 +1,21 @@
+"""What every adapter's module does for its users: it says what to install, and it offers the core's types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import meshapi_core
+
+__all__ = ["missing", "public_type"]
+
+
+def missing(extra: str) -> ImportError:
+    """The error for an adapter whose library is not there."""
+    return ImportError(f"this transport needs its library: pip install 'meshapi-transports[{extra}]'")
+
+
+def public_type(module: str, name: str) -> Any:
+    """The core's public object `name`, asked for as an attribute of `module`."""
+    if name in meshapi_core.__all__:
+        return getattr(meshapi_core, name)
+    raise AttributeError(f"module {module!r} has no attribute {name!r}")

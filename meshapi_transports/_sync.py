@@ -1,0 +1,276 @@
+"""Calls driven by blocking code: the protocol of a transport, the driver, and `Stream`."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Optional, Protocol, Type, TypeVar, Union
+
+from meshapi_core import NEED_DATA, Call, Failure, HeadersLike, Request, SendRequest, StreamCall, Timeout, Wait
+
+from ._core import ClientOptions, make_core
+from ._driver import DRAIN_BYTES, DRAIN_SECONDS, BaseRun, BaseStream, FailureTable
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["BaseMeshAPI", "Answer", "Stream", "Transport", "perform"]
+
+T = TypeVar("T")
+E = TypeVar("E")
+
+
+class Answer(Protocol):
+    """An HTTP answer whose head has come, and whose body is read as it comes."""
+
+    @property
+    def status(self) -> int:
+        """The status code."""
+        ...
+
+    @property
+    def headers(self) -> HeadersLike:
+        """The header fields."""
+        ...
+
+    def read(self, timeout: Optional[float]) -> bytes:
+        """Wait for the next bytes of the body, and return all that are there.
+
+        Args:
+            timeout: how long to wait, in seconds; ``None`` without limit.
+
+        Returns:
+            Bytes free of transfer and content codings; ``b""`` at the end of the body, once its framing says so.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the connection back if the body was read to its end, else close it.  Closing twice does nothing."""
+        ...
+
+
+class Transport(Protocol):
+    """What the driver needs of an HTTP library: send, read, close, sleep, and which failure is which."""
+
+    @property
+    def failures(self) -> FailureTable:
+        """Every exception that `send` and `Answer.read` raise for a reason outside the program, and what it means."""
+        ...
+
+    def send(self, request: Request, timeout: Timeout) -> Answer:
+        """Send `request` and wait for the head of its answer.
+
+        Args:
+            request: to be sent as it is: no redirects, no cookies, no retries, no other Authorization.
+            timeout: `connect` until the connection stands, `idle` for the longest wait after that, `total` for both.
+        """
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Let `seconds` pass."""
+        ...
+
+    def current_time(self) -> float:
+        """Seconds on a clock that never goes back."""
+        ...
+
+    def close(self) -> None:
+        """Close what the transport itself has opened.  Closing twice does nothing."""
+        ...
+
+
+class _Run(BaseRun):
+    """One call under way over one transport."""
+
+    def __init__(self, transport: Transport, call: Union[Call[Any], StreamCall[Any]]) -> None:
+        super().__init__(call, transport.failures, transport.current_time)
+        self._transport = transport
+        self._answer: Optional[Answer] = None
+
+    def step(self) -> bool:
+        """Do what the machine asks for next; False if there is nothing more to do.
+
+        Raises:
+            MeshAPIError: the call has failed.
+        """
+        action = self._call.next_action()
+        if action is NEED_DATA:
+            self._read()
+        elif isinstance(action, SendRequest):
+            self._send(action.request)
+        elif isinstance(action, Wait):
+            self._wait(action.seconds)
+        else:
+            return False
+        return True
+
+    def drain(self) -> None:
+        """Read what is left of the framing, so that the connection can serve another call; then let go of it."""
+        answer = self._answer
+        if answer is None:
+            return
+        deadline = self._transport.current_time() + DRAIN_SECONDS
+        unread = DRAIN_BYTES
+        try:
+            while unread > 0:
+                left = deadline - self._transport.current_time()
+                data = answer.read(left) if left > 0 else b""
+                if not data:
+                    break
+                unread -= len(data)
+        except self._exceptions:
+            pass
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the connection.  Closing twice does nothing."""
+        answer, self._answer = self._answer, None
+        if answer is not None:
+            answer.close()
+
+    def _send(self, request: Request) -> None:
+        try:
+            answer = self._transport.send(request, self._budget.for_sending())
+        except self._exceptions as error:
+            self._fail(error)
+            return
+        self._answer = answer
+        self._call.receive_response(answer.status, answer.headers)
+
+    def _read(self) -> None:
+        assert self._answer is not None  # the machine asks for data of an answer that it was told of
+        timeout = self._budget.for_reading()
+        if timeout == 0:
+            self._call.receive_failure(self._budget.failure(Failure.TIMEOUT))
+            return
+        try:
+            data = self._answer.read(timeout)
+        except self._exceptions as error:
+            self._fail(error)
+            return
+        self._receive(data)
+
+    def _wait(self, seconds: float) -> None:
+        self.close()
+        if self._budget.allows(seconds):
+            self._transport.sleep(seconds)
+            self._call.wait_elapsed()
+        else:
+            self._call.receive_failure(Failure.DEADLINE)
+
+
+def perform(transport: Transport, call: Call[T]) -> T:
+    """Drive `call` over `transport` to its end.
+
+    Returns:
+        The call's value.
+
+    Raises:
+        MeshAPIError: the call has failed.
+    """
+    run = _Run(transport, call)
+    try:
+        while run.step():
+            run.received()
+    finally:
+        run.close()
+    return call.result
+
+
+class Stream(BaseStream[E]):
+    """The events of a stream: an iterator, and a context manager that frees the connection when it is left.
+
+    Made by the ``stream`` methods of a client.  Nothing is sent before the first event is asked for or the stream is
+    entered.  A stream that is left early, closed or dropped closes its connection at once; one that is read to its end
+    gives it back to the pool::
+
+        with client.chat.completions.stream(params) as stream:
+            print(stream.request_id)
+            for chunk in stream:
+                ...
+
+    Iterating raises `MeshAPIError` once the stream has failed, after every event that had arrived.
+    """
+
+    def __init__(self, transport: Transport, call: StreamCall[E]) -> None:
+        self._run = _Run(transport, call)
+        super().__init__(call)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> E:
+        while not self._events:
+            if self._is_closed:
+                self._raise_if_failed()
+                raise StopIteration
+            self._advance()
+        return self._events.popleft()
+
+    def __enter__(self) -> Self:
+        while not self._is_open:
+            self._advance()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: Optional[Type[BaseException]],
+        exc: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop, and close the connection unless the stream was read to its end.  Closing twice does nothing."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._events.clear()
+            self._run.close()
+
+    def _advance(self) -> None:
+        try:
+            goes_on = self._run.step()
+            events = self._call.events()
+            if events:
+                self._run.received()
+                self._events.extend(events)
+            if not goes_on:
+                self._run.drain()
+                self._is_closed = True
+        except BaseException:
+            self.close()
+            raise
+
+
+class BaseMeshAPI:
+    """What a client is beside its methods: a core, a transport, and their end."""
+
+    def __init__(
+        self, transport: Transport, options: ClientOptions, injected_timeout: Optional[Timeout] = None
+    ) -> None:
+        self._core = make_core(options, injected_timeout)
+        self._transport = transport
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._core.config!r}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: Optional[Type[BaseException]],
+        exc: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections that this client has opened; what was injected stays as it is.
+
+        Closing twice does nothing.
+        """
+        self._transport.close()
