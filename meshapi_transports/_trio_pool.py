@@ -1,0 +1,592 @@
+"""A small HTTP/1.1 client connection pool for trio, of trio's own streams and h11.
+
+`ConnectionPool.send` sends one request and returns an `Exchange` once the head of the final response is in; the
+exchange is read with `Exchange.read` and given back with `Exchange.aclose`.  The pool starts no task of its own: all
+it does happens within the calls of its users.
+
+Whatever ends a step early (an error, a timeout, `trio.Cancelled`) closes the connection and frees its slot before it
+is raised.  Header values and the proxy's password are in no message and no repr of this module.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import ssl
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from typing import NamedTuple, TypeVar
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import h11
+import trio
+
+__all__ = [
+    "ConnectError",
+    "ConnectTimeout",
+    "ConnectionLost",
+    "ConnectionPool",
+    "Exchange",
+    "PoolClosed",
+    "PoolError",
+    "ReadTimeout",
+]
+
+_T = TypeVar("_T")
+
+_READ_SIZE = 64 * 1024
+_MAX_HEAD_SIZE = 64 * 1024
+# A stream does not tell how far a long send_all has come, so a long request goes out in pieces of this size; each has
+# the whole read timeout to itself.
+_WRITE_SIZE = 64 * 1024
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_METHODS_WITH_CONTENT = frozenset({"PATCH", "POST", "PUT"})
+
+
+class PoolError(Exception):
+    """What the errors of this module have in common."""
+
+
+class ConnectError(PoolError):
+    """There is no connection, and nothing was sent: name resolution, TCP, the proxy or the TLS handshake failed."""
+
+
+class ConnectTimeout(PoolError):
+    """There was no free slot, or no connection, within the connect timeout; nothing was sent."""
+
+
+class ReadTimeout(PoolError):
+    """The server took, or sent, no bytes for as long as the read timeout."""
+
+
+class ConnectionLost(PoolError):
+    """The connection broke, or what came was not HTTP/1.1, after the request was (perhaps in part) sent."""
+
+
+class PoolClosed(PoolError, RuntimeError):
+    """The pool was closed, before this call or while it was under way."""
+
+
+class _Origin(NamedTuple):
+    """What connections have to have in common to stand in for each other."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+class _Connection:
+    """One stream, with the state of its HTTP/1.1; it serves one request at a time and knows nothing of the pool."""
+
+    def __init__(self, origin: _Origin, socket: trio.socket.SocketType, stream: trio.abc.Stream) -> None:
+        self.origin = origin
+        self.idle_since = math.inf
+        self.body_ended = False
+        # Whether h11 has nothing more to parse, so that the rest of the body has to come from the network.
+        self._drained = False
+        # What was wrong with the body, after some good bytes that had to be returned first.
+        self._body_error: h11.RemoteProtocolError | None = None
+        self._socket = socket
+        self._stream = stream
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_SIZE)
+
+    def close(self) -> None:
+        # The socket below any TLS: this never waits, and a task that is blocked on the stream gets ClosedResourceError.
+        self._socket.close()
+
+    def is_stale(self) -> bool:
+        # Nothing is due on an idle connection: what makes it readable is its end, or bytes that answer no request.
+        return self._socket.is_readable()
+
+    async def ask(self, request: h11.Request, content: bytes, timeout: float) -> h11.Response:
+        """Send a whole request and return the head of its final response."""
+        try:
+            # h11 types what it returns as optional for the sake of ConnectionClosed events alone.
+            parts = [self._http.send(event) or b"" for event in (request, h11.Data(data=content), h11.EndOfMessage())]
+        except h11.LocalProtocolError:
+            raise ValueError("the Content-Length header does not fit the content") from None
+        data = memoryview(b"".join(parts))
+        with trio.CancelScope(deadline=trio.current_time() + timeout) as scope:
+            try:
+                for start in range(0, len(data), _WRITE_SIZE):
+                    await self._stream.send_all(data[start : start + _WRITE_SIZE])
+                    scope.deadline = trio.current_time() + timeout
+            except trio.BrokenResourceError:
+                # A server may answer (say 413) and close before it has taken the whole request: its answer, if it
+                # came, can still be read, and if it did not, reading says why.
+                self._http.send_failed()
+            while True:
+                await self._receive()
+                response = self._take_head()
+                if response is not None:
+                    return response
+                scope.deadline = trio.current_time() + timeout
+        raise ReadTimeout(f"the server took, or sent, nothing for {timeout} seconds")
+
+    async def read_body(self, timeout: float) -> bytes:
+        """Return the body bytes that are in, or the next to come; b"" at the end of the body."""
+        while not self.body_ended:
+            if self._drained:
+                with trio.CancelScope(deadline=trio.current_time() + timeout) as scope:
+                    await self._receive()
+                if scope.cancelled_caught:
+                    raise ReadTimeout(f"the server sent nothing for {timeout} seconds")
+            try:
+                data = self._take_body()
+            except h11.RemoteProtocolError as exc:
+                raise ConnectionLost("the connection ended, or sent what is not HTTP/1.1, amid a body") from exc
+            if data:
+                return data
+        return b""
+
+    def start_over(self) -> bool:
+        """Make ready for the next request; return False where there can be none."""
+        if not self.body_ended:
+            # No one may have asked for the end of an empty body, or for the rest of one that came along with the head.
+            with suppress(h11.RemoteProtocolError):
+                self._take_body()
+        unasked_for, _ = self._http.trailing_data
+        if unasked_for or self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
+            return False
+        self._http.start_next_cycle()
+        self.body_ended = self._drained = False
+        return True
+
+    async def _receive(self) -> None:
+        try:
+            self._http.receive_data(bytes(await self._stream.receive_some(_READ_SIZE)))
+        except trio.BrokenResourceError as exc:
+            raise ConnectionLost("the connection broke") from exc
+
+    def _take_head(self) -> h11.Response | None:
+        try:
+            event = self._http.next_event()
+            while type(event) is h11.InformationalResponse:
+                event = self._http.next_event()
+        except h11.RemoteProtocolError as exc:
+            raise ConnectionLost("the connection ended, or sent what is not HTTP/1.1, before a response") from exc
+        if event is h11.PAUSED:
+            raise ConnectionLost("the server switched to another protocol")
+        return event if isinstance(event, h11.Response) else None
+
+    def _take_body(self) -> bytes:
+        if self._body_error is not None:
+            raise self._body_error
+        self._drained = False
+        pieces: list[bytes] = []
+        try:
+            event = self._http.next_event()
+            while type(event) is h11.Data:
+                pieces.append(event.data)
+                event = self._http.next_event()
+        except h11.RemoteProtocolError as exc:
+            if not pieces:
+                raise
+            self._body_error = exc
+        else:
+            self._drained = event is h11.NEED_DATA
+            self.body_ended = type(event) is h11.EndOfMessage
+        return b"".join(pieces)
+
+
+class _Proxy:
+    """Where the proxy is, and what it wants to see."""
+
+    def __init__(self, url: str) -> None:
+        parts = _split_url(url, "the proxy's URL")
+        self.origin = _origin_of(parts)
+        if self.origin.scheme != "http":
+            raise ValueError("the proxy's URL has to start with http://")
+        self.headers: list[tuple[str, str]] = []
+        if parts.username is not None:
+            login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            token = base64.b64encode(login.encode()).decode("ascii")
+            self.headers.append(("Proxy-Authorization", f"Basic {token}"))
+
+    async def open_tunnel(self, stream: trio.abc.Stream, origin: _Origin) -> None:
+        """Have the proxy connect the stream to the origin; raise ConnectError if it does not."""
+        http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_SIZE)
+        headers = [("Host", origin.authority), *self.headers]
+        request = h11.Request(method="CONNECT", target=origin.authority, headers=headers)
+        event: object = h11.NEED_DATA
+        try:
+            await stream.send_all((http.send(request) or b"") + (http.send(h11.EndOfMessage()) or b""))
+            while not isinstance(event, h11.Response):
+                if event is h11.NEED_DATA:
+                    http.receive_data(bytes(await stream.receive_some(_READ_SIZE)))
+                event = http.next_event()
+        except (trio.BrokenResourceError, h11.RemoteProtocolError) as exc:
+            raise ConnectError(f"the proxy at {self.origin.authority} did not answer CONNECT") from exc
+        if not 200 <= event.status_code < 300:
+            raise ConnectError(f"the proxy at {self.origin.authority} refused CONNECT with status {event.status_code}")
+
+
+class _Waiter:
+    """A task that waits for a slot, and the connection (if any) that it got along with it."""
+
+    def __init__(self, origin: _Origin, task: trio.lowlevel.Task) -> None:
+        self.origin = origin
+        self.task = task
+        self.connection: _Connection | None = None
+
+
+class ConnectionPool:
+    """HTTP/1.1 connections over TCP, TLS or a proxy, kept for reuse; call `send` next, and `aclose` in the end.
+
+    A pool belongs to one `trio.run`; any number of its tasks may use it at once.
+
+    Args:
+        ssl_context: for https; its ALPN protocols are set to http/1.1.  By default one context is made by
+            `ssl.create_default_context`, at the first https connection.
+        proxy: ``http://[user:password@]host:port``, user and password percent-encoded.  Plain http requests are
+            forwarded by it, https ones go through a CONNECT tunnel.
+        max_connections: how many connections may be open at once, idle ones included; None for no limit.  At the limit
+            `send` waits for its turn, first come, first served.
+        max_idle_connections: how many idle connections are kept; beyond it the one idle for longest is closed.
+        idle_expiry: seconds after which an idle connection is no longer used.
+
+    Raises:
+        ValueError: the proxy's URL is not of that form, or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: str | None = None,
+        max_connections: int | None = None,
+        max_idle_connections: int = 100,
+        idle_expiry: float = 15.0,
+    ) -> None:
+        if max_connections is not None and max_connections < 1:
+            raise ValueError("max_connections has to be at least 1, or None")
+        if max_idle_connections < 0 or not idle_expiry >= 0:
+            raise ValueError("max_idle_connections and idle_expiry have to be at least 0")
+        self._ssl_context = ssl_context
+        self._proxy = None if proxy is None else _Proxy(proxy)
+        self._max_connections = math.inf if max_connections is None else max_connections
+        self._max_idle_connections = max_idle_connections
+        self._idle_expiry = idle_expiry
+        self._closed = False
+        # A slot is taken by each open connection and by each attempt to open one.  While anyone waits for a slot, all
+        # are taken and no connection is idle: what gets free goes straight to the first in line.
+        self._slots_taken = 0
+        self._connections: set[_Connection] = set()
+        self._connecting: set[trio.CancelScope] = set()
+        self._waiters: OrderedDict[_Waiter, None] = OrderedDict()
+        # Both in the order in which the connections got idle.
+        self._idle: OrderedDict[_Connection, None] = OrderedDict()
+        self._idle_by_origin: dict[_Origin, deque[_Connection]] = {}
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        headers: Sequence[tuple[str, str]],
+        content: bytes = b"",
+        *,
+        connect_timeout: float = math.inf,
+        read_timeout: float = math.inf,
+    ) -> Exchange:
+        """Send a request and wait for the head of its final response; read the `Exchange`, and close it, next.
+
+        Args:
+            method: any but CONNECT, in the case in which it is to be sent.
+            url: absolute, http or https, ASCII (percent-encoded, punycode), without user and password.
+            headers: (name, value) pairs of ASCII text.  Host and Content-Length are added where they are missing.
+            content: the whole body.
+            connect_timeout: seconds for a free slot, TCP, the proxy and the TLS handshake together.
+            read_timeout: seconds without progress, either way, from then to the head.
+
+        Returns:
+            The exchange.  Its connection is taken until `Exchange.aclose` is called.
+
+        Raises:
+            ConnectError: there is no connection; nothing was sent.
+            ConnectTimeout: there was none in time; nothing was sent.
+            ReadTimeout: no progress for read_timeout seconds.
+            ConnectionLost: the connection broke, or the answer is not HTTP/1.1.  Nothing is sent twice here, so this is
+                also how a connection shows that the server closed it just as it was taken up again.
+            PoolClosed: the pool is closed, or was closed meanwhile.
+            ValueError: the request is not one that HTTP/1.1 can carry.
+        """
+        if self._closed:
+            raise PoolClosed("the connection pool is closed")
+        origin, host, target = _parse_url(url)
+        added_headers: list[tuple[str, str]] = []
+        if self._proxy is not None and origin.scheme == "http":
+            target = f"http://{host}{target}"
+            origin = self._proxy.origin
+            added_headers = self._proxy.headers
+        request = _build_request(method, target, host, [*headers, *added_headers], content)
+        connection = await self._take_connection(origin, connect_timeout)
+        response = await self._guard(connection, connection.ask(request, content, read_timeout))
+        return Exchange(self, connection, response)
+
+    async def aclose(self) -> None:
+        """Close all connections, busy ones too; whatever is under way, and any later `send`, raises PoolClosed.
+
+        This never waits, works in a cancelled scope, and may be called again.
+        """
+        self._closed = True
+        for scope in self._connecting:
+            scope.cancel()
+        for connection in self._connections:
+            connection.close()
+        self._connections.clear()
+        self._idle.clear()
+        self._idle_by_origin.clear()
+
+    async def _guard(self, connection: _Connection, step: Awaitable[_T]) -> _T:
+        try:
+            return await step
+        except trio.ClosedResourceError as exc:
+            self._close_connection(connection)
+            if self._closed:
+                raise PoolClosed("the connection pool was closed while a request was under way") from exc
+            raise
+        except BaseException:
+            self._close_connection(connection)
+            raise
+
+    async def _take_connection(self, origin: _Origin, timeout: float) -> _Connection:
+        self._close_expired_connections()
+        connection = self._pop_idle_connection(origin)
+        if connection is not None:
+            return connection
+        with trio.CancelScope(deadline=trio.current_time() + timeout) as scope:
+            self._connecting.add(scope)
+            try:
+                connection = await self._take_slot(origin)
+                return connection or await self._fill_slot(origin)
+            finally:
+                self._connecting.discard(scope)
+        if self._closed:
+            raise PoolClosed("the connection pool was closed while a request was waiting for a connection")
+        raise ConnectTimeout(f"no connection to {origin.authority} within {timeout} seconds")
+
+    async def _take_slot(self, origin: _Origin) -> _Connection | None:
+        """Wait for a free slot; return the connection that it already holds, if that is a good one to the origin."""
+        if self._slots_taken >= self._max_connections and self._idle:
+            self._close_longest_idle_connection()
+        if self._slots_taken < self._max_connections:
+            self._slots_taken += 1
+            return None
+        waiter = _Waiter(origin, trio.lowlevel.current_task())
+        self._waiters[waiter] = None
+
+        def give_up(_: object) -> trio.lowlevel.Abort:
+            # Trio calls this only while the task was not rescheduled, so a slot that was handed over is never lost.
+            del self._waiters[waiter]
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(give_up)
+        connection = waiter.connection
+        if connection is None or connection not in self._connections:
+            return None
+        if connection.is_stale():
+            self._connections.remove(connection)
+            connection.close()
+            return None
+        return connection
+
+    async def _fill_slot(self, origin: _Origin) -> _Connection:
+        """Open a connection in a slot that is already taken."""
+        try:
+            connection = await self._connect(origin)
+        except BaseException:
+            self._free_slot()
+            raise
+        self._connections.add(connection)
+        if self._closed:
+            self._close_connection(connection)
+            raise PoolClosed("the connection pool was closed while a request was waiting for a connection")
+        return connection
+
+    def _free_slot(self) -> None:
+        if self._waiters:
+            self._hand_over_slot(None)
+        else:
+            self._slots_taken -= 1
+
+    def _hand_over_slot(self, connection: _Connection | None) -> None:
+        waiter, _ = self._waiters.popitem(last=False)
+        waiter.connection = connection
+        trio.lowlevel.reschedule(waiter.task)
+
+    async def _connect(self, origin: _Origin) -> _Connection:
+        peer = origin if self._proxy is None else self._proxy.origin
+        try:
+            tcp_stream = await trio.open_tcp_stream(peer.host, peer.port)
+        except (OSError, UnicodeError) as exc:
+            raise ConnectError(f"no TCP connection to {peer.authority}") from exc
+        try:
+            stream: trio.abc.Stream = tcp_stream
+            if origin.scheme == "https":
+                if self._proxy is not None:
+                    await self._proxy.open_tunnel(tcp_stream, origin)
+                stream = await self._start_tls(tcp_stream, origin)
+            return _Connection(origin, tcp_stream.socket, stream)
+        except BaseException:
+            tcp_stream.socket.close()
+            raise
+
+    async def _start_tls(self, tcp_stream: trio.SocketStream, origin: _Origin) -> trio.abc.Stream:
+        if self._ssl_context is None:
+            self._ssl_context = ssl.create_default_context()
+        self._ssl_context.set_alpn_protocols(["http/1.1"])
+        try:
+            stream = trio.SSLStream(tcp_stream, self._ssl_context, server_hostname=origin.host, https_compatible=True)
+            await stream.do_handshake()
+        except (trio.BrokenResourceError, ValueError) as exc:
+            raise ConnectError(f"the TLS handshake with {origin.authority} failed: {exc.__cause__ or exc}") from exc
+        return stream
+
+    def _give_back(self, connection: _Connection) -> None:
+        if connection not in self._connections:
+            return
+        self._close_expired_connections()
+        if not connection.start_over():
+            self._close_connection(connection)
+        elif not self._waiters:
+            self._keep(connection)
+        elif next(iter(self._waiters)).origin == connection.origin:
+            self._hand_over_slot(connection)
+        else:
+            self._close_connection(connection)
+
+    def _keep(self, connection: _Connection) -> None:
+        connection.idle_since = trio.current_time()
+        self._idle[connection] = None
+        self._idle_by_origin.setdefault(connection.origin, deque()).append(connection)
+        if len(self._idle) > self._max_idle_connections:
+            self._close_longest_idle_connection()
+
+    def _pop_idle_connection(self, origin: _Origin) -> _Connection | None:
+        idle = self._idle_by_origin.get(origin)
+        while idle:
+            connection = idle.pop()
+            if not idle:
+                del self._idle_by_origin[origin]
+            del self._idle[connection]
+            if not connection.is_stale():
+                return connection
+            self._close_connection(connection)
+        return None
+
+    def _close_expired_connections(self) -> None:
+        expired = trio.current_time() - self._idle_expiry
+        while self._idle and next(iter(self._idle)).idle_since <= expired:
+            self._close_longest_idle_connection()
+
+    def _close_longest_idle_connection(self) -> None:
+        connection, _ = self._idle.popitem(last=False)
+        idle = self._idle_by_origin[connection.origin]
+        idle.popleft()
+        if not idle:
+            del self._idle_by_origin[connection.origin]
+        self._close_connection(connection)
+
+    def _close_connection(self, connection: _Connection) -> None:
+        if connection in self._connections:
+            self._connections.remove(connection)
+            connection.close()
+            self._free_slot()
+
+
+class Exchange:
+    """A response whose head is in, and its connection; call `read` until the end of the body, then `aclose`.
+
+    Attributes:
+        status: the status code of the final response.
+        headers: the (name, value) pairs of its head, names in lower case, in the order in which they came.
+    """
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+
+    def __init__(self, pool: ConnectionPool, connection: _Connection, response: h11.Response) -> None:
+        self.status = response.status_code
+        self.headers = list(response.headers)
+        self._pool = pool
+        self._connection = connection
+        self._closed = False
+
+    async def read(self, timeout: float = math.inf) -> bytes:
+        """Return the next bytes of the body as soon as there are any: all that are in, joined.
+
+        The transfer coding is undone, a content coding is not.
+
+        Args:
+            timeout: seconds in which any bytes at all have to come.
+
+        Returns:
+            Bytes, or b"" at the end of the body, as often as it is asked for.  Call `aclose` after that.
+
+        Raises:
+            ReadTimeout: nothing came in time.
+            ConnectionLost: the connection ended before the body did, or broke, or sent what is not HTTP/1.1.
+            PoolClosed: the pool was closed meanwhile.
+            trio.ClosedResourceError: this exchange was closed.
+        """
+        if self._closed:
+            raise trio.ClosedResourceError("the exchange is closed")
+        return await self._pool._guard(self._connection, self._connection.read_body(timeout))
+
+    async def aclose(self) -> None:
+        """Give the connection back for reuse if the body was read to its end, and close it at once if it was not.
+
+        This never waits, works in a cancelled scope, and may be called again.
+        """
+        if not self._closed:
+            self._closed = True
+            self._pool._give_back(self._connection)
+
+
+# An API client asks for the same few URLs again and again.
+@lru_cache(maxsize=64)
+def _parse_url(url: str) -> tuple[_Origin, str, str]:
+    """Return a URL's origin, its Host header and its target in origin-form."""
+    parts = _split_url(url, "the URL")
+    if parts.username is not None:
+        raise ValueError("the URL must not hold a user or password")
+    origin = _origin_of(parts)
+    default_port = origin.port == _DEFAULT_PORTS[origin.scheme]
+    host = origin.authority.rpartition(":")[0] if default_port else origin.authority
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return origin, host, target
+
+
+def _split_url(url: str, what: str) -> SplitResult:
+    # Here and below: the errors of urllib and h11 quote what they complain about, which may be a secret, so they are
+    # not even left as a context.
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        if parts.scheme in _DEFAULT_PORTS and parts.hostname and parts.port != 0:
+            return parts
+    raise ValueError(f"{what} is not a valid http or https one")
+
+
+def _origin_of(parts: SplitResult) -> _Origin:
+    return _Origin(parts.scheme, parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme])
+
+
+def _build_request(method: str, target: str, host: str, headers: list[tuple[str, str]], content: bytes) -> h11.Request:
+    names = {name.lower() for name, _ in headers}
+    if "host" not in names:
+        headers.insert(0, ("Host", host))
+    if (content or method in _METHODS_WITH_CONTENT) and names.isdisjoint({"content-length", "transfer-encoding"}):
+        headers.append(("Content-Length", str(len(content))))
+    with suppress(h11.LocalProtocolError, UnicodeEncodeError):
+        request = h11.Request(method=method, target=target, headers=headers)
+        if request.method != b"CONNECT":
+            return request
+    raise ValueError("the method, URL, or name or value of a header is not one that HTTP/1.1 can carry")
