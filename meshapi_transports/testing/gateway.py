@@ -1,0 +1,182 @@
+"""The local gateway: an emulation of the MeshAPI gateway on a real socket, with a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+from types import TracebackType
+
+import uvicorn
+from typing_extensions import Self
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from ._app import create_app
+from ._faults import Fault
+from ._state import DEFAULT_TOKEN, REFUSED_TOKENS, GatewayState, ReceivedRequest
+
+# Without a handler anywhere Python prints warnings to stderr. Whoever configures logging still gets uvicorn's records.
+_SILENCE = logging.NullHandler()
+_KEEP_ALIVE_SECONDS = 60
+
+
+class LocalGateway:
+    """A MeshAPI gateway on this machine, to try things and to test an app without a key.
+
+    It speaks HTTP over a real socket, checks what it receives, and answers in the real one's shapes: chat completions
+    (whole and streamed, tools and JSON schemas included) and the catalogue of models. Its replies are deterministic:
+    it echoes the last user message, calls the first tool offered with arguments made from the tool's schema, and counts
+    words as tokens. What is not emulated is answered with a 404 or a 422 that says so.
+
+    Use it as a context manager, or call :meth:`start` and :meth:`stop`::
+
+        with LocalGateway() as gateway:
+            client = MeshAPI(base_url=gateway.base_url, token=gateway.token)
+
+    :param host: the address to listen on.
+    :param port: the port to listen on; 0 takes a free one.
+    :param token: the key that is let in; by default the same one always.
+    :param rate_limit: how many requests a minute each key may make before it is answered 429; by default any number.
+    """
+
+    def __init__(
+        self, host: str = "127.0.0.1", port: int = 0, token: str | None = None, rate_limit: int | None = None
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._state = GatewayState(token or DEFAULT_TOKEN, rate_limit)
+        self._base_url: str | None = None
+        self._running: tuple[_Server, threading.Thread] | None = None
+
+    @property
+    def base_url(self) -> str:
+        """``http://HOST:PORT``, without a path, as clients take it; known once :meth:`start` has returned.
+
+        :raises RuntimeError: the gateway has never been started.
+        """
+        if self._base_url is None:
+            raise RuntimeError("the gateway has no address before start()")
+        return self._base_url
+
+    @property
+    def token(self) -> str:
+        """The key that is let in."""
+        return self._state.token
+
+    @property
+    def tokens(self) -> dict[str, str]:
+        """Keys that are refused, each under the error code that it is refused with.
+
+        ``spend_limit_exceeded`` is answered 402 and ``forbidden`` 403; any other key but :attr:`token` is answered 401.
+        """
+        return dict(REFUSED_TOKENS)
+
+    @property
+    def requests(self) -> list[ReceivedRequest]:
+        """The last 1000 requests that arrived whole, the newest last; also those that were answered with an error."""
+        return self._state.requests()
+
+    def inject(self, fault: Fault, times: int = 1) -> None:
+        """Spoil the answers to the next requests below ``/v1/``, after the faults that already wait.
+
+        :param fault: what is to go wrong.
+        :param times: for how many requests.
+        """
+        self._state.inject(fault, times)
+
+    def reset(self) -> None:
+        """Forget the faults that wait, the requests received, and what counts towards the rate limit."""
+        self._state.reset()
+
+    def start(self) -> None:
+        """Listen, and return when requests are answered. Call :meth:`stop` when done.
+
+        :raises OSError: the address cannot be listened on.
+        :raises RuntimeError: the gateway is running already, or its server could not be started.
+        """
+        if self._running is not None:
+            raise RuntimeError("the gateway is running already")
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        listener = socket.create_server((self._host, self._port), family=family)
+        host = f"[{self._host}]" if family is socket.AF_INET6 else self._host
+        self._base_url = f"http://{host}:{listener.getsockname()[1]}"
+        logging.getLogger("uvicorn").addHandler(_SILENCE)
+        server = _Server(_config(self._state))
+        thread = threading.Thread(target=server.run, args=([listener],), name="meshapi-local-gateway", daemon=True)
+        self._running = (server, thread)
+        thread.start()
+        server.ready.wait()
+        if not server.started:
+            self.stop()
+            listener.close()
+            raise RuntimeError("the gateway did not start; the traceback of its thread says why")
+
+    def stop(self) -> None:
+        """Close every connection, streams in the middle too, and return when the thread has ended.
+
+        A gateway that is not running is left as it is. It may be started again, on another port if ``port`` is 0.
+        """
+        if self._running is None:
+            return
+        server, thread = self._running
+        self._running = None
+        server.should_exit = True
+        thread.join()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def _config(state: GatewayState) -> uvicorn.Config:
+    return uvicorn.Config(
+        create_app(state),
+        loop="asyncio",
+        http=_Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+    )
+
+
+class _Protocol(H11Protocol):
+    """uvicorn's own HTTP protocol, which also lends its transport to the application, for the faults that cut it."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "transport": transport}
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's own server, which also tells when it is ready or has failed, and on its way out waits for no client."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = threading.Event()
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            super().run(sockets)
+        finally:
+            self.ready.set()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for listener in self.servers:
+            listener.close()
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await super().shutdown(sockets)
