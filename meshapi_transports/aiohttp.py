@@ -9,8 +9,7 @@ import asyncio
 import io
 import sys
 import time
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, AsyncContextManager, Optional
+from typing import TYPE_CHECKING, Any, Optional, cast
 
 from meshapi_core import Failure, Request, Timeout
 
@@ -108,7 +107,7 @@ class _Transport:
         elif session.auth is not None or session.trust_env:
             auth = _OurAuth(headers.pop("Authorization"))
         content = request.content
-        async with _within(timeout.total):
+        async with _fail_after(timeout.total):
             response = await session.request(
                 request.method,
                 # Percent-encoded already, and so to be left alone.
@@ -144,7 +143,7 @@ class _OurAuth(aiohttp.BasicAuth):
     """Our Authorization, where aiohttp would put the session's or that of .netrc; beside those it refuses a header."""
 
     def __new__(cls, header: str) -> Self:
-        return super().__new__(cls, "")
+        return cast("Self", super().__new__(cls, ""))
 
     def __init__(self, header: str) -> None:
         self._header = header
@@ -165,16 +164,21 @@ class _Answer:
         self._finalizer = Finalizer()
 
     async def read(self, timeout: Optional[float]) -> bytes:
-        # aiohttp keeps the usual limit itself; a scope around each read would double its cost.
-        async with _within(None if timeout == self._read_timeout else timeout):
-            while True:
-                data = await self._response.content.readany()
-                if not data:
-                    self._decoder.finish()
-                    return b""
-                data = self._decoder.decode(data)
-                if data:
-                    return data
+        if timeout == self._read_timeout:
+            # aiohttp keeps this limit itself; a scope around each read would double its cost.
+            return await self._read()
+        async with _fail_after(timeout):
+            return await self._read()
+
+    async def _read(self) -> bytes:
+        while True:
+            data = await self._response.content.readany()
+            if not data:
+                self._decoder.finish()
+                return b""
+            data = self._decoder.decode(data)
+            if data:
+                return data
 
     async def aclose(self) -> None:
         # At the end of the body aiohttp has given the connection back already, and there is nothing left to close.
@@ -182,10 +186,6 @@ class _Answer:
 
     def abort(self) -> None:
         self._finalizer.run(self.aclose)
-
-
-def _within(seconds: Optional[float]) -> AsyncContextManager[Any]:
-    return nullcontext() if seconds is None else _fail_after(seconds)
 
 
 if not TYPE_CHECKING:
