@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import abc
 import enum
-from typing import Any, Callable, Dict, Generic, List, NamedTuple, NoReturn, Optional, Sequence, TypeVar
+from typing import Any, Callable, Dict, Generic, List, NamedTuple, NoReturn, Optional, Sequence, TypeVar, cast
 
 from ._json import json_object
 from .actions import NEED_DATA, Action, Done, Failure, Headers, HeadersLike, Request, ResponseHead, SendRequest, Wait
@@ -358,7 +358,8 @@ class Call(_Machine[T]):
             LocalProtocolError: the call is still under way.
         """
         if self._state is State.DONE:
-            return self._value  # type: ignore[return-value]  # set on the way to DONE; T may itself be optional
+            # Set on the way to DONE; None only if T allows it.
+            return cast("T", self._value)
         if self._state is State.FAILED:
             self._raise_error()
         raise LocalProtocolError(f"the call has no result in state {self._state.name}; drive it until Done")
@@ -415,9 +416,7 @@ class StreamCall(_Machine[None], Generic[E]):
 
     def events(self) -> List[E]:
         """Take the events that have come since this was last asked; the list is the caller's."""
-        events = self._events
-        if events:
-            self._events = []
+        events, self._events = self._events, []
         return events
 
     def receive_response(self, status: int, headers: HeadersLike) -> None:

@@ -23,7 +23,7 @@ One tree::
 from __future__ import annotations
 
 import math
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Type, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Type, Union, cast
 
 from ._json import as_object, json_object, json_value
 from .actions import Failure, Headers, ResponseHead
@@ -279,10 +279,8 @@ def error_from_frame(frame: Mapping[str, Any], text: str, head: ResponseHead) ->
         head: the head of the stream that it came on.
     """
     code = _reported_code(_reported_error(frame)) or "upstream_error"
-    if isinstance(code, int) and 400 <= code <= 599:
-        status = code
-    else:
-        status = _STATUS_OF_CODE.get(str(code), head.status)
+    is_status = isinstance(code, int) and 400 <= code <= 599
+    status = int(code) if is_status else _STATUS_OF_CODE.get(str(code), head.status)
     return _error_from_envelope(frame, head, status, text)
 
 
@@ -325,8 +323,7 @@ def _without(value: Any, secret: str) -> Any:
     if isinstance(value, str):
         return value.replace(secret, "[redacted]")
     if isinstance(value, list):
-        items: List[Any] = value
-        return [_without(item, secret) for item in items]
+        return [_without(item, secret) for item in cast("Sequence[Any]", value)]
     fields = as_object(value)
     if fields is not None:
         return {_without(name, secret): _without(item, secret) for name, item in fields.items()}
@@ -365,7 +362,7 @@ def _error_from_envelope(envelope: Mapping[str, Any], head: ResponseHead, status
         status=status,
         error_code=str(code),
         request_id=_string(envelope.get("request_id")) or head.request_id,
-        details=details if isinstance(details, list) else [details],
+        details=list(cast("Sequence[Any]", details)) if isinstance(details, list) else [details],
         provider_error=error.get("provider_error"),
         retry_after_seconds=_retry_after(error.get("retry_after_seconds"), head.headers),
     )

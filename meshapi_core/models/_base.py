@@ -28,7 +28,7 @@ class Params(BaseModel):
         self.__pydantic_validator__.validate_python(data, self_instance=self, extra="forbid")
 
     # What BaseModel's own __init__ says of itself; else pydantic would call this one for each nested model, in Python.
-    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+    __init__.__dict__["__pydantic_base_init__"] = True
 
 
 class Shared(Params):
@@ -89,7 +89,9 @@ class _NullAsEmpty:
             core_schema.literal_schema(["never"]), default_factory=list, on_error="default"
         )
         return core_schema.union_schema(
-            [handler(source), core_schema.chain_schema([core_schema.none_schema(), empty])], mode="left_to_right"
+            # No name, so that in the place of an error the list is not told twice.
+            [(handler(source), ""), core_schema.chain_schema([core_schema.none_schema(), empty])],
+            mode="left_to_right",
         )
 
 

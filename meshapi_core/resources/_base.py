@@ -5,10 +5,25 @@ from __future__ import annotations
 import json
 import re
 from functools import cache
-from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, NoReturn, Optional, Sequence, Tuple, Type, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    List,
+    Mapping,
+    NoReturn,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+    TypeVar,
+    cast,
+)
 
 from pydantic import BaseModel, ValidationError
 
+from .._json import json_object
 from .._version import __version__
 from ..actions import Request, ResponseHead
 from ..call import Assembled, Call, StreamCall
@@ -57,10 +72,11 @@ class Resource:
 
     def _post(self, path: str, params: Params, answer: Type[AnswerT], options: RequestOptions) -> Call[AnswerT]:
         """A POST of `params` that is answered with an `answer`."""
-        _check_options(options)
+        own_headers = _own_headers(options)
+        url = self._url(path, options)
         content = _json_body(params, stream=False, extra=options.get("extra_body"))
         return Call(
-            self._request("POST", path, self._headers_of_json, content, options),
+            Request("POST", url, _merged(self._headers_of_json, own_headers), content),
             read_answer=_answer_reader(answer),
             policy=self._policy(options),
             timeout=self._timeout(options),
@@ -78,10 +94,11 @@ class Resource:
         options: RequestOptions,
     ) -> StreamCall[ReplyT]:
         """A POST of `params` that is answered with a stream of events, which together amount to an `answer`."""
-        _check_options(options)
+        own_headers = _own_headers(options)
+        url = self._url(path, options)
         content = _json_body(params, stream=True, extra=options.get("extra_body"))
         return StreamCall(
-            self._request("POST", path, self._headers_of_stream, content, options),
+            Request("POST", url, _merged(self._headers_of_stream, own_headers), content),
             read_event=read_event,
             assemble=assemble,
             read_whole=_answer_reader(answer),
@@ -91,27 +108,9 @@ class Resource:
             secret=self._config.token,
         )
 
-    def _request(
-        self,
-        method: str,
-        path: str,
-        headers: Tuple[Tuple[str, str], ...],
-        content: Optional[bytes],
-        options: RequestOptions,
-    ) -> Request:
-        request_id = options.get("request_id")
-        if request_id is not None:
-            if not isinstance(request_id, str) or not _REQUEST_ID.fullmatch(request_id):
-                raise ValueError(f"request_id must be 1 to 64 characters of A-Z a-z 0-9 . _ : -, not {request_id!r}")
-            headers = _merged(headers, (("X-Request-Id", request_id),))
-        extra_headers = options.get("extra_headers")
-        if extra_headers:
-            headers = _merged(headers, check_headers(extra_headers, "extra_headers"))
-        url = self._config.base_url + path
-        extra_query = options.get("extra_query")
-        if extra_query:
-            url = f"{url}?{_query(extra_query)}"
-        return Request(method, url, headers, content)
+    def _url(self, path: str, options: RequestOptions) -> str:
+        query = _query(options.get("extra_query") or {})
+        return f"{self._config.base_url}{path}?{query}" if query else self._config.base_url + path
 
     def _timeout(self, options: RequestOptions) -> Timeout:
         timeout = options.get("timeout")
@@ -119,6 +118,8 @@ class Resource:
 
     def _policy(self, options: RequestOptions, **consent: Any) -> RetryPolicy:
         policy = options.get("retry") or self._config.retry
+        if not isinstance(policy, RetryPolicy):
+            raise ValueError(f"retry must be a RetryPolicy, not {policy!r}")
         max_retries = options.get("max_retries")
         if max_retries is None:
             return policy
@@ -140,40 +141,59 @@ def _merged(fields: Sequence[Tuple[str, str]], others: Sequence[Tuple[str, str]]
     return (*(field for field in fields if field[0].lower() not in replaced), *others)
 
 
-def _check_options(options: RequestOptions) -> None:
+def _own_headers(options: RequestOptions) -> Tuple[Tuple[str, str], ...]:
+    """The header fields that a single call adds, once its options are known to be usable.
+
+    Checked here, where the client's own headers are not: an error's frames must not hold the token.
+    """
     unknown = options.keys() - _OPTION_NAMES
     if unknown:
         raise TypeError(f"unknown option {min(unknown)!r}; the options are {', '.join(sorted(_OPTION_NAMES))}")
+    extra = check_headers(options.get("extra_headers") or {}, "extra_headers")
+    request_id = options.get("request_id")
+    if request_id is None:
+        return extra
+    if not isinstance(request_id, str) or not _REQUEST_ID.fullmatch(request_id):
+        raise ValueError(f"request_id must be 1 to 64 characters of A-Z a-z 0-9 . _ : -, not {request_id!r}")
+    return _merged((("X-Request-Id", request_id),), extra)
 
 
 def _json_body(params: Params, *, stream: bool, extra: Optional[Mapping[str, Any]]) -> bytes:
     """`params` as JSON, in one pass; ``stream`` is what the method says, whatever stands in the params."""
     body = params.__pydantic_serializer__.to_json(params, exclude_none=True, exclude={"stream"})
-    if not extra:
+    if not extra and len(body) > len(b"{}"):
         return (b'{"stream":true,' if stream else b'{"stream":false,') + body[1:]
+    extra = _checked_mapping(extra or {}, "extra_body")
     if "stream" in extra:
         raise ValueError('extra_body must not hold "stream": create() and stream() each set it')
-    return json.dumps(
-        {"stream": stream, **json.loads(body), **extra}, ensure_ascii=False, allow_nan=False, separators=(",", ":")
-    ).encode("utf-8")
+    fields: Dict[str, Any] = json.loads(body)
+    fields.update(extra, stream=stream)
+    return json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
 
 
 def _query(parameters: Mapping[str, Any]) -> str:
     from urllib.parse import urlencode
 
-    pairs = []
-    for name, value in parameters.items():
-        for item in value if isinstance(value, (list, tuple)) else (value,):
+    pairs: List[Tuple[str, str]] = []
+    for name, value in _checked_mapping(parameters, "extra_query").items():
+        for item in cast("Sequence[Any]", value) if isinstance(value, (list, tuple)) else (value,):
             if item is not None:
                 pairs.append((name, str(item).lower() if isinstance(item, bool) else str(item)))
     return urlencode(pairs)
 
 
+def _checked_mapping(value: Mapping[str, Any], what: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{what} must be a mapping, not {type(value).__name__}")
+    return value
+
+
 def check_params(params: object, expected: Type[Params], method: str) -> None:
     """Refuse anything but an `expected`, before it becomes an AttributeError far from where it was passed."""
     if not isinstance(params, expected):
-        hint = f"; make them with {expected.__name__}(**params)" if isinstance(params, dict) else ""
-        raise TypeError(f"{method}() takes {expected.__name__}, not {type(params).__name__}{hint}")
+        given = type(params)
+        hint = f"; make them with {expected.__name__}(**params)" if issubclass(given, dict) else ""
+        raise TypeError(f"{method}() takes {expected.__name__}, not {given.__name__}{hint}")
 
 
 @cache
@@ -202,7 +222,7 @@ def _answer_reader(model: Type[AnswerT]) -> Callable[[ResponseHead, bytes], Answ
 def refuse(head: ResponseHead, text: str, model: Type[BaseModel], error: ValidationError) -> NoReturn:
     """Raise the error for an answer or an event that is no `model`."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(map(str, first["loc"]))
+    where = ".".join(str(step) for step in first["loc"] if step != "")
     problem = f"{where}: {first['msg']}" if where else first["msg"]
     raise ResponseParseError(
         f"the gateway's answer could not be read as {model.__name__} ({problem}): {text[:500] or 'it is empty'}",
@@ -218,11 +238,8 @@ def read_frame(head: ResponseHead, event: ServerSentEvent) -> Dict[str, Any]:
     Raises:
         MeshAPIError: the event reports an error, or its data is not a JSON object.
     """
-    try:
-        frame = json.loads(event.data)
-    except (ValueError, RecursionError):
-        frame = None
-    if not isinstance(frame, dict):
+    frame = json_object(event.data)
+    if frame is None:
         raise ResponseParseError(
             f"an event's data is not a JSON object: {event.data[:500]}",
             status=head.status,
@@ -230,5 +247,5 @@ def read_frame(head: ResponseHead, event: ServerSentEvent) -> Dict[str, Any]:
             request_id=head.request_id,
         )
     if event.event == "error" or frame.get("error"):
-        raise error_from_frame(frame, head)
+        raise error_from_frame(frame, event.data, head)
     return frame
