@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Dict, Optional, cast
 
-__all__ = ["as_object", "json_object", "json_value"]
+__all__ = ["as_object", "json_object", "json_value", "without_lone_surrogates"]
 
 
 def json_value(text: str) -> Any:
@@ -24,3 +25,17 @@ def as_object(value: Any) -> Optional[Dict[str, Any]]:
 def json_object(text: str) -> Optional[Dict[str, Any]]:
     """The JSON object that `text` stands for, or ``None`` if it is none."""
     return as_object(json_value(text))
+
+
+def without_lone_surrogates(text: str) -> Optional[str]:
+    """The JSON of `text` with U+FFFD for each half of a surrogate pair that stands alone; ``None`` if none does.
+
+    JSON can write such a half, and servers that cut text between the halves do, but no character is meant by it (RFC
+    8259, section 8.2), and pydantic refuses the whole.
+    """
+    value = json_value(text) if re.search(r"\\u[dD]", text) else None
+    if value is None:
+        return None
+    rewritten = json.dumps(value, ensure_ascii=False)
+    mended = re.sub("[\ud800-\udfff]", "\ufffd", rewritten)
+    return None if mended == rewritten else mended

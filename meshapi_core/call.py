@@ -51,6 +51,9 @@ class State(enum.Enum):
     DONE = "DONE"
     FAILED = "FAILED"
 
+    # Members are unique, and the table is asked at each move: Enum's own hash is a call of Python code.
+    __hash__ = object.__hash__
+
 
 class Input(enum.Enum):
     """What moves a call on; the value says how it comes about: a method of the call, or the machine's conclusion."""
@@ -67,6 +70,8 @@ class Input(enum.Enum):
     SUCCEED = "the value is there"
     RETRY = "try again"
     FAIL = "give up"
+
+    __hash__ = object.__hash__
 
 
 TRANSITIONS: Dict[State, Dict[Input, State]] = {
@@ -272,6 +277,11 @@ class _Machine(abc.ABC, Generic[T]):
             self._conclude(Input.SUCCEED)
             self._action = Done()
 
+    @property
+    def _has_started(self) -> bool:
+        """Whether anything has come that must not come twice."""
+        return False
+
     @abc.abstractmethod
     def _evaluate(self, failure: Optional[Failure]) -> T:
         """The value that the answer stands for, or the MeshAPIError that it or the failure stands for."""
@@ -298,8 +308,7 @@ class _Machine(abc.ABC, Generic[T]):
             failure=failure,
             retry_after=error.retry_after_seconds,
             stream=self._is_stream,
-            # The body of an error is not yet anything of a stream.
-            started=self._body_size > 0 and head is not None and _is_success(head),
+            started=self._has_started,
         )
         delay = self._policy.delay(self._attempt, outcome, self._jitter)
         self._error = error
@@ -396,7 +405,7 @@ class StreamCall(_Machine[None], Generic[E]):
         request: Request,
         *,
         read_event: Callable[[ResponseHead, ServerSentEvent], Optional[E]],
-        assemble: Callable[[Sequence[ServerSentEvent]], Assembled],
+        assemble: Callable[[Sequence[E]], Assembled],
         read_whole: Callable[[ResponseHead, bytes], Any],
         policy: RetryPolicy,
         timeout: Timeout,
@@ -409,8 +418,8 @@ class StreamCall(_Machine[None], Generic[E]):
         self._read_whole = read_whole
         self._decoder = SSEDecoder()
         self._events: List[E] = []
-        # Kept as it came, and put together only when a stream breaks or ends without a word: most never need it.
-        self._history: List[ServerSentEvent] = []
+        # Kept as it came, and read again only when a stream breaks or ends without a word: most never need it.
+        self._received: List[bytes] = []
         self._may_be_whole = True
         self._is_done = False
 
@@ -433,12 +442,12 @@ class StreamCall(_Machine[None], Generic[E]):
         if self._state is State.RECEIVE_BODY:
             self._collect(data)
             return
-        self._body_size += len(data)
+        self._received.append(data)
         self._receive_events(self._decoder.receive_data(data))
 
     def wait_elapsed(self) -> None:
         super().wait_elapsed()
-        self._decoder = SSEDecoder()
+        self._may_be_whole = True
 
     def _receive_events(self, events: List[ServerSentEvent]) -> None:
         head = self._head
@@ -456,7 +465,6 @@ class StreamCall(_Machine[None], Generic[E]):
                 self._fail_or_retry(self._with_partial(error), None, None)
                 return
             if item is not None:
-                self._history.append(event)
                 self._events.append(item)
 
     def _is_whole_answer(self, data: bytes) -> bool:
@@ -474,7 +482,7 @@ class StreamCall(_Machine[None], Generic[E]):
             raise self._with_partial(self._as_interruption(error, failure)) from None
         if self._body:
             raise self._error_from_whole(head, b"".join(self._body))
-        if not self._is_done and not self._assemble(self._history).is_complete:
+        if not self._is_done and not self._assemble(self._events_so_far()).is_complete:
             raise self._with_partial(_interrupted(head, "the stream ended before its last event"))
 
     def _error_from_whole(self, head: ResponseHead, body: bytes) -> MeshAPIError:
@@ -504,9 +512,30 @@ class StreamCall(_Machine[None], Generic[E]):
         return _interrupted(head, "the connection was lost before the stream's last event")
 
     def _with_partial(self, error: MeshAPIError) -> MeshAPIError:
-        if self._history:
-            error.partial = self._assemble(self._history).value
+        events = self._events_so_far()
+        if events:
+            error.partial = self._assemble(events).value
         return error
+
+    @property
+    def _has_started(self) -> bool:
+        head = self._head
+        # The body of an error is not yet anything of a stream.
+        return head is not None and _is_success(head) and bool(self._received or self._body)
+
+    def _events_so_far(self) -> List[E]:
+        """All events of the stream once more, from the bytes that brought them."""
+        items: List[E] = []
+        head, decoder = self._head, SSEDecoder()
+        for event in (event for data in self._received for event in decoder.receive_data(data)):
+            try:
+                item = None if head is None else self._read_event(head, event)
+            except MeshAPIError:
+                # The error that ended the stream.
+                break
+            if item is not None:
+                items.append(item)
+        return items
 
 
 def _is_success(head: ResponseHead) -> bool:

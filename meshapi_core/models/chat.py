@@ -1,6 +1,6 @@
 """Chat completions: the messages, the tools, the params and the answers, whole and in chunks."""
 
-from typing import Any, Dict, List, Literal, Optional, Union
+from typing import Any, Dict, List, Literal, Optional, Union, cast
 
 from pydantic import Field
 from typing_extensions import Annotated
@@ -227,6 +227,25 @@ class ChatCompletionMessage(Reply):
     content: Union[str, List[Union[ContentPart, Dict[str, Any]]], None] = None
     tool_calls: Optional[List[ToolCall]] = None
     audio: Optional[Dict[str, Any]] = None
+
+    def as_message(self) -> ChatMessage:
+        """The same message, to be sent back as part of the conversation.
+
+        Append it to the messages, and then a ``ChatMessage(role="tool", tool_call_id=...)`` for each tool call.
+
+        Returns:
+            The content, the tool calls (with what fields they have) and the reasoning details; nothing else of it can
+            be sent.
+
+        Raises:
+            ValueError: there is content of a kind that cannot be sent.
+        """
+        return ChatMessage(
+            role="assistant",
+            content=cast("Union[str, List[ContentPart], None]", self.content),
+            tool_calls=self.tool_calls,
+            reasoning_details=getattr(self, "reasoning_details", None),
+        )
 
 
 class ChatCompletionChoice(Reply):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from functools import cache
 from typing import (
     TYPE_CHECKING,
@@ -23,7 +24,7 @@ from typing import (
 
 from pydantic import BaseModel, ValidationError
 
-from .._json import json_object
+from .._json import json_object, without_lone_surrogates
 from .._version import __version__
 from ..actions import Request, ResponseHead
 from ..call import Assembled, Call, StreamCall
@@ -78,7 +79,7 @@ class Resource:
         return Call(
             Request("POST", url, _merged(self._headers_of_json, own_headers), content),
             read_answer=_answer_reader(answer),
-            policy=self._policy(options),
+            policy=self._policy("POST", options),
             timeout=self._timeout(options),
             jitter=self._jitter,
             secret=self._config.token,
@@ -89,7 +90,7 @@ class Resource:
         path: str,
         params: Params,
         read_event: Callable[[ResponseHead, ServerSentEvent], Optional[ReplyT]],
-        assemble: Callable[[Sequence[ServerSentEvent]], Assembled],
+        assemble: Callable[[Sequence[ReplyT]], Assembled],
         answer: Type[Answer],
         options: RequestOptions,
     ) -> StreamCall[ReplyT]:
@@ -102,41 +103,37 @@ class Resource:
             read_event=read_event,
             assemble=assemble,
             read_whole=_answer_reader(answer),
-            policy=self._stream_policy(options),
+            policy=self._policy("POST", options),
             timeout=self._timeout(options),
             jitter=self._jitter,
             secret=self._config.token,
         )
 
     def _url(self, path: str, options: RequestOptions) -> str:
-        query = _query(options.get("extra_query") or {})
+        extra_query = options.get("extra_query")
+        query = _query(extra_query) if extra_query else ""
         return f"{self._config.base_url}{path}?{query}" if query else self._config.base_url + path
 
     def _timeout(self, options: RequestOptions) -> Timeout:
         timeout = options.get("timeout")
         return self._config.timeout if timeout is None else Timeout.of(timeout)
 
-    def _policy(self, options: RequestOptions, **consent: Any) -> RetryPolicy:
+    def _policy(self, method: str, options: RequestOptions) -> RetryPolicy:
         policy = options.get("retry") or self._config.retry
         if not isinstance(policy, RetryPolicy):
             raise ValueError(f"retry must be a RetryPolicy, not {policy!r}")
         max_retries = options.get("max_retries")
         if max_retries is None:
             return policy
-        return _replaced(policy, max_retries=max_retries, **consent)
-
-    def _stream_policy(self, options: RequestOptions) -> RetryPolicy:
-        return self._policy(options, retry_streams=True)
-
-
-def _replaced(policy: RetryPolicy, **changes: Any) -> RetryPolicy:
-    from dataclasses import replace
-
-    return replace(policy, **changes)
+        # Whoever asks for it with the call has considered what it calls.
+        methods = policy.retry_on_method | {method}
+        return replace(policy, max_retries=max_retries, retry_on_method=methods, retry_streams=True)
 
 
 def _merged(fields: Sequence[Tuple[str, str]], others: Sequence[Tuple[str, str]]) -> Tuple[Tuple[str, str], ...]:
     """`fields` and `others`; where both have a name, in whatever case, the others' value stands."""
+    if not others:
+        return tuple(fields)
     replaced = {name.lower() for name, _ in others}
     return (*(field for field in fields if field[0].lower() not in replaced), *others)
 
@@ -146,10 +143,11 @@ def _own_headers(options: RequestOptions) -> Tuple[Tuple[str, str], ...]:
 
     Checked here, where the client's own headers are not: an error's frames must not hold the token.
     """
-    unknown = options.keys() - _OPTION_NAMES
-    if unknown:
-        raise TypeError(f"unknown option {min(unknown)!r}; the options are {', '.join(sorted(_OPTION_NAMES))}")
-    extra = check_headers(options.get("extra_headers") or {}, "extra_headers")
+    if not options.keys() <= _OPTION_NAMES:
+        unknown = min(options.keys() - _OPTION_NAMES)
+        raise TypeError(f"unknown option {unknown!r}; the options are {', '.join(sorted(_OPTION_NAMES))}")
+    extra_headers = options.get("extra_headers")
+    extra = check_headers(extra_headers, "extra_headers") if extra_headers else ()
     request_id = options.get("request_id")
     if request_id is None:
         return extra
@@ -160,7 +158,9 @@ def _own_headers(options: RequestOptions) -> Tuple[Tuple[str, str], ...]:
 
 def _json_body(params: Params, *, stream: bool, extra: Optional[Mapping[str, Any]]) -> bytes:
     """`params` as JSON, in one pass; ``stream`` is what the method says, whatever stands in the params."""
-    body = params.__pydantic_serializer__.to_json(params, exclude_none=True, exclude={"stream"})
+    # To exclude a field costs half as much as the rest, and most params leave this one out themselves.
+    exclude = None if getattr(params, "stream", None) is None else {"stream"}
+    body = params.__pydantic_serializer__.to_json(params, exclude_none=True, exclude=exclude)
     if not extra and len(body) > len(b"{}"):
         return (b'{"stream":true,' if stream else b'{"stream":false,') + body[1:]
     extra = _checked_mapping(extra or {}, "extra_body")
@@ -197,11 +197,27 @@ def check_params(params: object, expected: Type[Params], method: str) -> None:
 
 
 @cache
-def validator(model: Type[ModelT]) -> Callable[[str], ModelT]:
+def _validator(model: Type[ModelT]) -> Callable[[str], ModelT]:
     """Reads JSON text as a `model`; built when first asked for, since building a model takes a millisecond."""
     model.model_rebuild()
     validate: Callable[[str], ModelT] = model.__pydantic_validator__.validate_json
     return validate
+
+
+def read_json(model: Type[ModelT], text: str) -> ModelT:
+    """`text` as a `model`.
+
+    Raises:
+        ValidationError: it is none.
+    """
+    validate: Callable[[str], ModelT] = _validator(model)
+    try:
+        return validate(text)
+    except ValidationError:
+        mended = without_lone_surrogates(text)
+        if mended is None:
+            raise
+        return validate(mended)
 
 
 @cache
@@ -210,7 +226,7 @@ def _answer_reader(model: Type[AnswerT]) -> Callable[[ResponseHead, bytes], Answ
         # Decoded here, and not by pydantic: a byte that is not UTF-8 must not cost the whole answer.
         text = body.decode("utf-8-sig", "replace")
         try:
-            answer: AnswerT = validator(model)(text)
+            answer = read_json(model, text)
         except ValidationError as error:
             refuse(head, text, model, error)
         object.__setattr__(answer, "_head", head)

@@ -18,7 +18,7 @@ from ..models.chat import (
     ToolCallChunk,
 )
 from ..sse import ServerSentEvent
-from ._base import Resource, check_params, read_frame, refuse, validator
+from ._base import Resource, check_params, read_frame, read_json, refuse
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -108,22 +108,20 @@ def read_chunk(head: ResponseHead, event: ServerSentEvent) -> Optional[ChatCompl
         if str(frame.get("type", event.event)).startswith("response."):
             return None
     try:
-        chunk: ChatCompletionChunk = validator(ChatCompletionChunk)(data)
+        return read_json(ChatCompletionChunk, data)
     except ValidationError as error:
         read_frame(head, event)
         refuse(head, data, ChatCompletionChunk, error)
-    return chunk
 
 
-def assemble_chunks(events: Sequence[ServerSentEvent]) -> Assembled:
+def assemble_chunks(chunks: Sequence[ChatCompletionChunk]) -> Assembled:
     """Put the chunks of a stream together to the completion that they amount to, as far as they go.
 
     The stream could properly end here if each choice that was begun has its ``finish_reason``.
     """
     completion: Dict[str, Any] = {"object": "chat.completion"}
     choices: Dict[int, _Choice] = {}
-    for event in events:
-        chunk: ChatCompletionChunk = validator(ChatCompletionChunk)(event.data)
+    for chunk in chunks:
         for name in ("id", "created", "model", "system_fingerprint", "usage", "cost"):
             value = getattr(chunk, name, None)
             if value is not None:

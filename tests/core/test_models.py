@@ -21,6 +21,7 @@ from meshapi_core import (
     ToolFunction,
 )
 from meshapi_core.models import _base, chat
+from meshapi_core.resources._base import read_json
 
 CORE = MeshAPICore(MeshAPIConfig(token="rsk_01HV4RZJ0X8M6TQK3W9E5YB7NC"))
 PARAMS = ChatCompletionParams(messages=[])
@@ -386,6 +387,39 @@ def test_parts_of_an_answer_can_be_sent_back():
     params = ChatCompletionParams(messages=[ChatMessage(role="user", content=answer.choices[0].message.content)])
     sent = json.loads(CORE.chat.completions.create(params).next_action().request.content)
     assert sent["messages"][0]["content"] == [part]
+
+
+def test_a_message_can_be_sent_back_as_it_is():
+    """What everyone does who answers a tool call: text, calls and reasoning go out, what cannot be sent does not."""
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}, "odd": 1}
+    details = [{"type": "thought", "signature": "s"}]
+    message = {
+        "role": "model",
+        "content": "hm",
+        "tool_calls": [call],
+        "reasoning_details": details,
+        "audio": {"id": "a"},
+    }
+    answer = received("answer", {"choices": [{"message": message}]})
+    params = ChatCompletionParams(messages=[answer.choices[0].message.as_message()])
+    sent = json.loads(CORE.chat.completions.create(params).next_action().request.content)
+    expected = {"role": "assistant", "content": "hm", "tool_calls": [call], "reasoning_details": details}
+    assert sent["messages"] == [expected]
+
+
+def test_content_of_an_unknown_kind_cannot_be_sent_back():
+    """Better an error than a message with a part missing."""
+    answer = received("answer", {"choices": [{"message": {"content": [{"type": "hologram"}]}}]})
+    with pytest.raises(ValueError, match="hologram"):
+        answer.choices[0].message.as_message()
+
+
+def test_half_a_surrogate_pair_costs_one_character():
+    """Servers that cut text between the halves write escapes that are no characters."""
+    text = r"a \\ud83d \ud83d \ud83d\ude00 z"
+    whole = read_json(ChatCompletionResponse, '{"choices": [{"message": {"content": "TEXT"}}]}'.replace("TEXT", text))
+    chunk = read_json(ChatCompletionChunk, '{"choices": [{"delta": {"content": "TEXT"}}]}'.replace("TEXT", text))
+    assert whole.choices[0].message.content == chunk.choices[0].delta.content == "a \\ud83d \ufffd \U0001f600 z"
 
 
 def test_a_tool_call_made_in_a_program_is_checked():

@@ -14,7 +14,7 @@ HOME = pathlib.Path(meshapi_core.__file__).parent
 # Of the standard library, by file.  Nothing in these moves a byte, sleeps, or asks what time it is.
 STDLIB = {
     "__init__.py": {"__future__", "importlib", "typing"},
-    "_json.py": {"__future__", "json", "typing"},
+    "_json.py": {"__future__", "json", "typing", "re"},
     "_version.py": set(),
     "actions.py": {"__future__", "dataclasses", "enum", "typing"},
     "call.py": {"__future__", "abc", "enum", "typing"},

@@ -197,3 +197,13 @@ def test_the_check_itself_sees_a_token():
     except KeyError as error:
         with pytest.raises(AssertionError):
             assert_secret(texts_of_error(error))
+
+
+def test_a_stand_in_for_a_key_garbles_no_message():
+    """Who tries things with a token such as "t" reads whole words."""
+    call = MeshAPICore(MeshAPIConfig(token="t")).chat.completions.create(ChatCompletionParams(messages=[]))
+    call.receive_response(401, {})
+    call.receive_data(b"this is not it")
+    call.receive_eof()
+    with pytest.raises(MeshAPIError, match="this is not it"):
+        call.next_action()
