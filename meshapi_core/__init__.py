@@ -18,12 +18,14 @@ from ._version import __version__ as __version__
 _ROOMS = {
     "actions": (
         "NEED_DATA",
+        "NEED_RESPONSE",
         "Action",
         "Done",
         "Failure",
         "Headers",
         "HeadersLike",
         "NeedData",
+        "NeedResponse",
         "Request",
         "ResponseHead",
         "SendRequest",
@@ -31,6 +33,7 @@ _ROOMS = {
     ),
     "call": (
         "TRANSITIONS",
+        "AnyCall",
         "Assembled",
         "Call",
         "Input",
@@ -93,6 +96,7 @@ _ROOMS = {
         "UsageInfo",
         "VideoUrl",
     ),
+    "patience": ("Patience",),
     "retry": (
         "Outcome",
         "RetryPolicy",
@@ -111,6 +115,7 @@ if TYPE_CHECKING:
     from .config import *
     from .errors import *
     from .models.chat import *
+    from .patience import *
     from .retry import *
     from .sse import *
 else:

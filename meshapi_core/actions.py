@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, Iterator, Mapping, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
 
 __all__ = [
     "NEED_DATA",
+    "NEED_RESPONSE",
     "Action",
     "Done",
     "Failure",
     "Headers",
     "HeadersLike",
     "NeedData",
+    "NeedResponse",
     "Request",
     "ResponseHead",
     "SendRequest",
@@ -99,7 +104,7 @@ class Request:
     Attributes:
         method: the HTTP method, upper case.
         url: the absolute URL, percent-encoded.
-        headers: (name, value) pairs of ASCII or latin-1 text, the ``Authorization`` among them.  ``Host`` and
+        headers: (name, value) pairs of ASCII text, the ``Authorization`` among them.  ``Host`` and
             ``Content-Length`` are for the HTTP library to add.
         content: the body; ``None`` where there is none.
     """
@@ -109,6 +114,39 @@ class Request:
     headers: Tuple[Tuple[str, str], ...]
     content: Optional[bytes] = None
 
+    @property
+    def scheme(self) -> str:
+        """``"https"`` or ``"http"``."""
+        return self._parts.scheme
+
+    @property
+    def host(self) -> str:
+        """Where to connect to: a name, or an address without brackets."""
+        return self._parts.hostname or ""
+
+    @property
+    def port(self) -> int:
+        """Where to connect to: the URL's port, or the one that its scheme stands for."""
+        return self._parts.port or {"https": 443, "http": 80}[self.scheme]
+
+    @property
+    def target(self) -> str:
+        """The request target of HTTP/1.1 in origin-form: path and query (RFC 9112, section 3.2.1)."""
+        return self._parts._replace(scheme="", netloc="", path=self._parts.path or "/").geturl()
+
+    def http1_headers(self) -> List[Tuple[bytes, bytes]]:
+        """The header fields as HTTP/1.1 sends them, ``Host`` and ``Content-Length`` included; for h11 and the like."""
+        fields = [("Host", self._parts.netloc), *self.headers]
+        if self.content is not None:
+            fields.append(("Content-Length", str(len(self.content))))
+        return [(name.encode("ascii"), value.encode("ascii")) for name, value in fields]
+
+    @property
+    def _parts(self) -> SplitResult:
+        from urllib.parse import urlsplit
+
+        return urlsplit(self.url)
+
     def __repr__(self) -> str:
         # Header values hold the token, and the body holds what the user said: neither belongs in a log.
         size = "no body" if self.content is None else f"{len(self.content)} bytes"
@@ -117,9 +155,26 @@ class Request:
 
 @dataclass(frozen=True)
 class SendRequest:
-    """Send `request`; then call ``receive_response(status, headers)``, or ``receive_failure`` if that did not work."""
+    """Send `request`; then call ``receive_response(status, headers)``, or ``receive_failure`` if that did not work.
+
+    Where sending and receiving are two steps, call ``request_sent()`` between them: from then on the call asks for the
+    response, and no longer for the request to be sent.
+    """
 
     request: Request
+
+
+class NeedResponse(enum.Enum):
+    """The type of `NEED_RESPONSE`; an enumeration with one member, so that type checkers narrow ``action is ...``."""
+
+    NEED_RESPONSE = "NEED_RESPONSE"
+
+    def __repr__(self) -> str:
+        return self.value
+
+
+NEED_RESPONSE = NeedResponse.NEED_RESPONSE
+"""Wait for the head of the answer; then call ``receive_response(status, headers)``."""
 
 
 class NeedData(enum.Enum):
@@ -148,10 +203,13 @@ class Wait:
 
 @dataclass(frozen=True)
 class Done:
-    """Nothing is left to do: ``call.result`` holds the value."""
+    """Nothing is left to do: ``call.result`` holds the value.
+
+    More of the answer may be on its way, if only the end of its framing.  To report it is allowed and changes nothing.
+    """
 
 
-Action = Union[SendRequest, NeedData, Wait, Done]
+Action = Union[SendRequest, NeedResponse, NeedData, Wait, Done]
 """What `Call.next_action` returns."""
 
 

@@ -10,10 +10,22 @@ from __future__ import annotations
 
 import abc
 import enum
-from typing import Any, Callable, Dict, Generic, List, NamedTuple, NoReturn, Optional, Sequence, TypeVar, cast
+from typing import Any, Callable, Dict, Generic, List, NamedTuple, NoReturn, Optional, Sequence, TypeVar, Union, cast
 
 from ._json import json_object
-from .actions import NEED_DATA, Action, Done, Failure, Headers, HeadersLike, Request, ResponseHead, SendRequest, Wait
+from .actions import (
+    NEED_DATA,
+    NEED_RESPONSE,
+    Action,
+    Done,
+    Failure,
+    Headers,
+    HeadersLike,
+    Request,
+    ResponseHead,
+    SendRequest,
+    Wait,
+)
 from .config import Timeout
 from .errors import (
     LocalProtocolError,
@@ -28,7 +40,7 @@ from .errors import (
 from .retry import Outcome, RetryPolicy
 from .sse import ServerSentEvent, SSEDecoder
 
-__all__ = ["TRANSITIONS", "Assembled", "Call", "Input", "State", "StreamCall"]
+__all__ = ["TRANSITIONS", "AnyCall", "Assembled", "Call", "Input", "State", "StreamCall"]
 
 T = TypeVar("T")
 E = TypeVar("E")
@@ -44,6 +56,7 @@ class State(enum.Enum):
     """Where a call stands."""
 
     SEND_REQUEST = "SEND_REQUEST"
+    RECEIVE_RESPONSE = "RECEIVE_RESPONSE"
     RECEIVE_BODY = "RECEIVE_BODY"
     RECEIVE_EVENTS = "RECEIVE_EVENTS"
     DECIDE = "DECIDE"
@@ -58,6 +71,7 @@ class State(enum.Enum):
 class Input(enum.Enum):
     """What moves a call on; the value says how it comes about: a method of the call, or the machine's conclusion."""
 
+    REQUEST_SENT = "request_sent()"
     RESPONSE = "receive_response()"
     DATA = "receive_data()"
     EOF = "receive_eof()"
@@ -76,6 +90,11 @@ class Input(enum.Enum):
 
 TRANSITIONS: Dict[State, Dict[Input, State]] = {
     State.SEND_REQUEST: {
+        Input.REQUEST_SENT: State.RECEIVE_RESPONSE,
+        Input.RESPONSE: State.RECEIVE_BODY,
+        Input.FAILURE: State.DECIDE,
+    },
+    State.RECEIVE_RESPONSE: {
         Input.RESPONSE: State.RECEIVE_BODY,
         Input.FAILURE: State.DECIDE,
     },
@@ -102,13 +121,25 @@ TRANSITIONS: Dict[State, Dict[Input, State]] = {
         Input.WAIT_ELAPSED: State.SEND_REQUEST,
         Input.FAILURE: State.FAILED,
     },
-    State.DONE: {},
-    State.FAILED: {},
+    # A parser may have more of the answer at hand, and the connection may still break: none of it matters any more.
+    State.DONE: {
+        Input.DATA: State.DONE,
+        Input.EOF: State.DONE,
+        Input.FAILURE: State.DONE,
+    },
+    State.FAILED: {
+        Input.DATA: State.FAILED,
+        Input.EOF: State.FAILED,
+        Input.FAILURE: State.FAILED,
+    },
 }
 """The legal moves: ``TRANSITIONS[state][input]`` is the next state; what is not there is a `LocalProtocolError`."""
 
 # What an embedder can do about each state, for the message of a wrong move.
-_EMBEDDERS_INPUTS = (Input.RESPONSE, Input.DATA, Input.EOF, Input.FAILURE, Input.WAIT_ELAPSED)
+_EMBEDDERS_INPUTS = (Input.REQUEST_SENT, Input.RESPONSE, Input.DATA, Input.EOF, Input.FAILURE, Input.WAIT_ELAPSED)
+
+
+_ENDS = frozenset({State.DONE, State.FAILED})
 
 
 class _Machine(abc.ABC, Generic[T]):
@@ -163,11 +194,21 @@ class _Machine(abc.ABC, Generic[T]):
         """The gateway's name for the request; ``""`` until the answer's head has come, or if it gave none."""
         return "" if self._head is None else self._head.request_id
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the call has come to its end, good or bad: there is nothing left to do for it."""
+        return self._state in _ENDS
+
+    @property
+    def error(self) -> Optional[MeshAPIError]:
+        """What the call has failed with, and `next_action` raises; ``None`` while it has not."""
+        return self._error if self._state is State.FAILED else None
+
     def next_action(self) -> Action:
         """What to do next; asking twice changes nothing.
 
         Returns:
-            `SendRequest`, `NEED_DATA`, `Wait` or `Done`; each says what to call when it is done.
+            `SendRequest`, `NEED_RESPONSE`, `NEED_DATA`, `Wait` or `Done`; each says what to call when it is done.
 
         Raises:
             MeshAPIError: the call has failed; a failed call stays failed.
@@ -176,11 +217,22 @@ class _Machine(abc.ABC, Generic[T]):
             self._raise_error()
         return self._action
 
+    def request_sent(self) -> None:
+        """Report that the request is on its way, so that `next_action` asks for it no more.
+
+        Not needed where sending returns with the head of the answer.
+
+        Raises:
+            LocalProtocolError: no request was to be sent.
+        """
+        self._state = self._after(Input.REQUEST_SENT)
+        self._action = NEED_RESPONSE
+
     def receive_response(self, status: int, headers: HeadersLike) -> None:
         """Report the head of the answer; next, do what `next_action` says.
 
         Args:
-            status: the HTTP status code; interim answers (1xx) may be reported and change nothing.
+            status: the HTTP status code; interim answers (1xx) may be reported, and say that the request was sent.
             headers: the header fields, as a mapping or as pairs of text or bytes.
 
         Raises:
@@ -188,6 +240,8 @@ class _Machine(abc.ABC, Generic[T]):
         """
         state = self._after(Input.RESPONSE)
         if 100 <= status < 200:
+            if self._state is State.SEND_REQUEST:
+                self.request_sent()
             return
         self._state = state
         self._action = NEED_DATA
@@ -200,7 +254,8 @@ class _Machine(abc.ABC, Generic[T]):
             LocalProtocolError: no body was being received.
         """
         self._state = self._after(Input.DATA)
-        self._collect(data)
+        if not self.is_over:
+            self._collect(data)
 
     def receive_eof(self) -> None:
         """Report that the answer's body has come to its proper end, as its framing has it (RFC 9112, section 6).
@@ -211,7 +266,8 @@ class _Machine(abc.ABC, Generic[T]):
             LocalProtocolError: no body was being received.
         """
         self._state = self._after(Input.EOF)
-        self._decide(None)
+        if not self.is_over:
+            self._decide(None)
 
     def receive_failure(self, failure: Failure, cause: Optional[BaseException] = None) -> None:
         """Report that the transport failed; the machine decides whether to try again.
@@ -230,7 +286,7 @@ class _Machine(abc.ABC, Generic[T]):
         self._state = self._after(Input.FAILURE)
         if was_waiting:
             self._action = None
-        else:
+        elif not self.is_over:
             self._decide(failure, cause)
 
     def wait_elapsed(self) -> None:
@@ -342,7 +398,8 @@ class Call(_Machine[T]):
                 break
         value = call.result
 
-    Whatever goes wrong on the way is ``call.receive_failure(Failure....)``.
+    Whatever goes wrong on the way is ``call.receive_failure(Failure....)``.  To cancel a call, close its connection and
+    forget it.
     """
 
     def __init__(
@@ -373,6 +430,10 @@ class Call(_Machine[T]):
             self._raise_error()
         raise LocalProtocolError(f"the call has no result in state {self._state.name}; drive it until Done")
 
+    def events(self) -> List[NoReturn]:
+        """Nothing, always: so that one loop can drive a `Call` and a `StreamCall`."""
+        return []
+
     def _evaluate(self, failure: Optional[Failure]) -> T:
         head = self._checked_head(failure)
         return self._read_answer(head, b"".join(self._body))
@@ -394,7 +455,8 @@ class StreamCall(_Machine[None], Generic[E]):
     """A call whose value comes piece by piece.
 
     Driven like a `Call`; after each step, take what has come: ``for chunk in stream.events(): ...``.  Events that came
-    before an error are in `events` while `next_action` already raises it, so take them first.
+    before an error are in `events` while `next_action` already raises it, so take them first.  To cancel a stream,
+    close its connection and forget it.
     """
 
     _is_stream = True
@@ -436,6 +498,8 @@ class StreamCall(_Machine[None], Generic[E]):
 
     def receive_data(self, data: bytes) -> None:
         self._state = self._after(Input.DATA)
+        if self.is_over:
+            return
         if self._state is State.RECEIVE_EVENTS and self._is_whole_answer(data):
             self._conclude(Input.WHOLE)
             data = data.lstrip(_BEFORE_A_DOCUMENT)
@@ -536,6 +600,10 @@ class StreamCall(_Machine[None], Generic[E]):
             if item is not None:
                 items.append(item)
         return items
+
+
+AnyCall = Union[Call[Any], StreamCall[Any]]
+"""What a driver drives."""
 
 
 def _is_success(head: ResponseHead) -> bool:

@@ -14,7 +14,7 @@ __all__ = ["DEFAULT_BASE_URL", "MeshAPIConfig", "RequestOptions", "Timeout"]
 DEFAULT_BASE_URL = "https://api.meshapi.ai"
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_HEADER_VALUE = re.compile(r"(?![\t ])[\t\x20-\x7e\x80-\xff]*(?<![\t ])")
+_HEADER_VALUE = re.compile(r"(?![\t ])[\t\x20-\x7e]*(?<![\t ])")
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 # The first is the client's to say; the others frame the message, and a wrong one desynchronises the connection.
 _RESERVED_HEADERS = frozenset(
@@ -34,7 +34,7 @@ def check_headers(headers: Mapping[str, str], where: str) -> Tuple[Tuple[str, st
         if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
             # The value may be a secret: it is not repeated here.
             raise ValueError(
-                f"{where}: the value of {name} must be text without CR, LF, NUL or other control characters, "
+                f"{where}: the value of {name} must be ASCII text without CR, LF, NUL or other control characters, "
                 "and without spaces around it"
             )
     return tuple(headers.items())

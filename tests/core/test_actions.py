@@ -78,3 +78,25 @@ def test_need_data_is_one_value():
     assert pickle.loads(pickle.dumps(NEED_DATA)) is NEED_DATA
     assert list(NeedData) == [NEED_DATA]
     assert repr(NEED_DATA) == "NEED_DATA"
+
+
+@pytest.mark.parametrize(
+    ("url", "where", "target"),
+    [
+        ("https://host/v1/x", ("https", "host", 443), "/v1/x"),
+        ("http://host", ("http", "host", 80), "/"),
+        ("http://[::1]:81/a%2Fb?q=1&q=2", ("http", "::1", 81), "/a%2Fb?q=1&q=2"),
+    ],
+)
+def test_a_request_tells_where_it_goes(url, where, target):
+    """What a driver needs that speaks HTTP/1.1 itself."""
+    request = Request("POST", url, ())
+    assert (request.scheme, request.host, request.port) == where
+    assert request.target == target
+
+
+def test_a_request_has_the_fields_of_http_1():
+    """As bytes, with Host and the length."""
+    request = Request("POST", "http://[::1]:81/x", (("X-Name", "1"),), b"1234")
+    assert request.http1_headers() == [(b"Host", b"[::1]:81"), (b"X-Name", b"1"), (b"Content-Length", b"4")]
+    assert Request("GET", "http://host/x", ()).http1_headers() == [(b"Host", b"host")]

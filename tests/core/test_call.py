@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from meshapi_core import (
     NEED_DATA,
+    NEED_RESPONSE,
     TRANSITIONS,
     APIConnectionError,
     APIStatusError,
@@ -40,6 +41,7 @@ SSE = {"content-type": "text/event-stream", "x-request-id": "req-1"}
 JSON = {"content-type": "application/json", "x-request-id": "req-1"}
 WHOLE = b'{"id": "c", "choices": [{"message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}]}'
 INPUTS = {
+    Input.REQUEST_SENT: lambda call: call.request_sent(),
     Input.RESPONSE: lambda call: call.receive_response(200, SSE),
     Input.DATA: lambda call: call.receive_data(b"data: {}\n\n" if isinstance(call, StreamCall) else b"{}"),
     Input.EOF: lambda call: call.receive_eof(),
@@ -94,7 +96,9 @@ def receiving(call, *pieces, status=200, headers=SSE):
 def in_state(make, state):
     """A call that has come to `state` in the shortest way."""
     call = make(max_retries=1)
-    if state is State.RECEIVE_BODY:
+    if state is State.RECEIVE_RESPONSE:
+        call.request_sent()
+    elif state is State.RECEIVE_BODY:
         call.receive_response(200, JSON)
     elif state is State.RECEIVE_EVENTS:
         call.receive_response(200, SSE)
@@ -117,6 +121,14 @@ CASES = [
     for state in State
     if state is not State.DECIDE and not (make is create and state is State.RECEIVE_EVENTS)
 ]
+
+
+KINDS = {
+    State.SEND_REQUEST: SendRequest,
+    State.RECEIVE_RESPONSE: type(NEED_RESPONSE),
+    State.WAIT: Wait,
+    State.DONE: Done,
+}
 
 
 def snapshot(call):
@@ -158,8 +170,7 @@ def test_asking_twice_changes_nothing(make, state):
     else:
         first = call.next_action()
         assert call.next_action() is first
-        expected = {State.SEND_REQUEST: SendRequest, State.WAIT: Wait, State.DONE: Done}
-        assert isinstance(first, expected.get(state, type(NEED_DATA)))
+        assert isinstance(first, KINDS.get(state, type(NEED_DATA)))
     assert snapshot(call) == before
 
 
@@ -168,7 +179,8 @@ def test_the_table_covers_every_state_and_hides_decide():
     assert set(TRANSITIONS) == set(State)
     assert {move for row in TRANSITIONS.values() for move in row} == set(Input)
     assert not set(TRANSITIONS[State.DECIDE]) & set(INPUTS)
-    assert TRANSITIONS[State.DONE] == TRANSITIONS[State.FAILED] == {}
+    for end in (State.DONE, State.FAILED):
+        assert set(TRANSITIONS[end].values()) == {end}
 
 
 def traced(call):
@@ -185,12 +197,19 @@ def traced(call):
     return call, moves
 
 
+def after_the_end(call):
+    """What a parser may still have at hand, and what may still happen to the connection."""
+    return call.receive_data(b"more"), call.receive_eof(), call.receive_failure(Failure.CONNECTION_LOST)
+
+
 def test_every_move_of_the_table_is_made_and_no_other():
     """A handful of calls go through all of it, the conclusions that are hidden inside a report included."""
     scripts = [
         (create, lambda c: receiving(c, WHOLE).receive_eof()),
         (create, lambda c: receiving(c, b"x" * (2 << 20), status=400)),
         (create, lambda c: receiving(c).receive_failure(Failure.TIMEOUT)),
+        (create, lambda c: (c.request_sent(), c.receive_failure(Failure.TIMEOUT), *after_the_end(c))),
+        (create, lambda c: (c.request_sent(), receiving(c, WHOLE).receive_eof(), *after_the_end(c))),
         (create, lambda c: (c.receive_failure(Failure.CONNECT), c.wait_elapsed(), c.receive_failure(Failure.CONNECT))),
         (create, lambda c: (c.receive_failure(Failure.CONNECT), c.receive_failure(Failure.DEADLINE))),
         (stream, lambda c: receiving(c, chunk("a"), b"data: [DONE]\n\n")),
@@ -221,7 +240,9 @@ def test_a_call_from_its_request_to_its_result():
     assert request.url == "https://host/v1/chat/completions"
     call.receive_response(100, {})
     call.receive_response(103, {"x-request-id": "early"})
-    assert (call.state, call.response) == (State.SEND_REQUEST, None)
+    assert (call.state, call.response) == (State.RECEIVE_RESPONSE, None)
+    assert call.next_action() is NEED_RESPONSE
+    assert (call.is_over, call.error, call.events()) == (False, None, [])
     call.receive_response(200, JSON)
     assert (call.response.status, call.request_id) == (200, "req-1")
     assert call.next_action() is NEED_DATA
@@ -422,13 +443,13 @@ def test_an_error_is_cut_at_the_same_place_in_whatever_pieces_it_comes(make):
 
 @pytest.mark.parametrize("done", [b"[DONE]", b" [DONE]", b"[DONE] ", b"  [DONE]\t " + b" " * 40])
 def test_done_ends_a_stream_and_what_follows_is_ignored(done):
-    """With any spaces around it; what comes in the same piece is not read."""
+    """With any spaces around it; what comes after it is not read, in the same piece or later."""
     call = receiving(stream(), chunk("a") + b"data:" + done + b"\n\n" + chunk("b") + b"data: junk\n\n")
     assert call.next_action() == Done()
     assert texts(call.events()) == ["a"]
     assert call.events() == []
-    with pytest.raises(LocalProtocolError, match="expected nothing more"):
-        call.receive_data(b"more")
+    after_the_end(call)
+    assert (call.next_action(), call.events()) == (Done(), [])
 
 
 def test_done_alone_is_a_stream_without_events():
@@ -923,6 +944,11 @@ class AnyCall(RuleBasedStateMachine):
         return self.call.state in states
 
     @precondition(lambda self: self.is_in(State.SEND_REQUEST))
+    @rule()
+    def send(self):
+        self.call.request_sent()
+
+    @precondition(lambda self: self.is_in(State.SEND_REQUEST, State.RECEIVE_RESPONSE))
     @rule(status=st.sampled_from([100, 200, 204, 302, 404, 429, 503]), headers=st.sampled_from([SSE, JSON, {}]))
     def respond(self, status, headers):
         self.call.receive_response(status, headers)
@@ -941,7 +967,7 @@ class AnyCall(RuleBasedStateMachine):
     def end(self):
         self.call.receive_eof()
 
-    @precondition(lambda self: self.is_in(State.SEND_REQUEST, State.RECEIVE_BODY, State.RECEIVE_EVENTS, State.WAIT))
+    @precondition(lambda self: not self.is_in(State.DONE, State.FAILED))
     @rule(failure=st.sampled_from(list(Failure)))
     def fail(self, failure):
         was_waiting = self.is_in(State.WAIT)
@@ -981,8 +1007,9 @@ class AnyCall(RuleBasedStateMachine):
             assert self.error is None
             action = self.call.next_action()
             assert action is self.call.next_action()
-            kinds = {State.SEND_REQUEST: SendRequest, State.WAIT: Wait, State.DONE: Done}
-            assert isinstance(action, kinds.get(state, type(NEED_DATA)))
+            assert isinstance(action, KINDS.get(state, type(NEED_DATA)))
+        assert self.call.is_over == (state in (State.DONE, State.FAILED))
+        assert self.call.error is self.error
         if isinstance(self.call, StreamCall) and self.has_bytes:
             assert state not in (State.WAIT, State.SEND_REQUEST)
         if isinstance(self.call, Call) and state is State.DONE:

@@ -154,15 +154,16 @@ def test_a_retry_that_is_no_policy_is_refused():
         ({"Transfer-Encoding": "chunked"}, "is set by the client itself"),
         ({"Connection": "close"}, "is set by the client itself"),
         ({"Content-Type": "x"}, "is set by the client itself"),
-        ({"a": "hidden\r\nb: c"}, "the value of a must be text without CR"),
-        ({"a": "hidden\n"}, "the value of a must be text"),
-        ({"a": "hidden\0"}, "the value of a must be text"),
-        ({"a": "hidden\x7f"}, "the value of a must be text"),
-        ({"a": "hidden\u20ac"}, "the value of a must be text"),
+        ({"a": "hidden\r\nb: c"}, "the value of a must be ASCII text without CR"),
+        ({"a": "hidden\n"}, "the value of a must be ASCII text"),
+        ({"a": "hidden\0"}, "the value of a must be ASCII text"),
+        ({"a": "hidden\x7f"}, "the value of a must be ASCII text"),
+        ({"a": "hidden\xe9"}, "the value of a must be ASCII text"),
+        ({"a": "hidden\u20ac"}, "the value of a must be ASCII text"),
         ({"a": " hidden"}, "without spaces around it"),
         ({"a": "hidden\t"}, "without spaces around it"),
-        ({"a": b"hidden"}, "the value of a must be text"),
-        ({"a": None}, "the value of a must be text"),
+        ({"a": b"hidden"}, "the value of a must be ASCII text"),
+        ({"a": None}, "the value of a must be ASCII text"),
     ],
 )
 def test_headers_that_could_not_be_sent_are_refused(headers, message):
@@ -173,9 +174,9 @@ def test_headers_that_could_not_be_sent_are_refused(headers, message):
     assert "default_headers" in str(caught.value)
 
 
-def test_headers_may_hold_all_that_http_allows():
-    """Latin-1, tabs inside, and nothing at all."""
-    headers = {"X-Odd": "a\tb\xe9 c", "X-Empty": "", "x!#$%&'*+-.^_`|~9": "1"}
+def test_headers_may_hold_all_that_every_library_sends():
+    """Tabs inside, odd names, and nothing at all."""
+    headers = {"X-Odd": "a\tb c", "X-Empty": "", "x!#$%&'*+-.^_`|~9": "1"}
     assert MeshAPIConfig(token=TOKEN, default_headers=headers).default_headers == tuple(headers.items())
 
 

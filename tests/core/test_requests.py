@@ -216,7 +216,11 @@ def test_options_that_are_none_are_as_if_absent(method):
         ({"request_id": "a\n"}, ValueError, "request_id must be"),
         ({"request_id": "é"}, ValueError, "request_id must be"),
         ({"request_id": 7}, ValueError, "request_id must be"),
-        ({"extra_headers": {"a": "b\r\nc: d"}}, ValueError, "extra_headers: the value of a must be text without CR"),
+        (
+            {"extra_headers": {"a": "b\r\nc: d"}},
+            ValueError,
+            "extra_headers: the value of a must be ASCII text without CR",
+        ),
         ({"extra_headers": {"a": "b\n"}}, ValueError, "extra_headers: the value of a"),
         ({"extra_headers": {"a": "b\0"}}, ValueError, "extra_headers: the value of a"),
         ({"extra_headers": {"a\r\nb": "c"}}, ValueError, "extra_headers: .* is not a header name"),

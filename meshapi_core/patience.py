@@ -1,0 +1,72 @@
+"""The limits of a `Timeout`, counted: whoever drives a call tells the time, and hears how much of it is left."""
+
+from __future__ import annotations
+
+import math
+from typing import Optional
+
+from .actions import Failure
+from .config import Timeout
+
+__all__ = ["Patience"]
+
+# Less than this is nothing: a clock's last digit, or the slack of a timer that fired.
+_NOTHING = 0.001
+
+
+class Patience:
+    """How much longer the caller of a call waits.  It has no clock: each method is told the time.
+
+    Call `start_connecting` before a request is sent, `start_waiting` once the connection stands and then whenever what
+    was waited for has come: bytes of the answer, or of a stream an event.  Set one timer to `expires_at`, or give each
+    wait `seconds_left`; when they are over, report `failure`.
+
+    Args:
+        timeout: the limits: ``call.timeout``.
+        now: the time in seconds, by any clock that never goes back, and the same one ever after.
+    """
+
+    def __init__(self, timeout: Timeout, now: float) -> None:
+        self._timeout = timeout
+        self._began = now
+        self._limit: Optional[float] = None
+        self._since = now
+        self._failure = Failure.TIMEOUT
+
+    def start_connecting(self, now: float) -> None:
+        """From `now` on, a connection is waited for."""
+        self._limit, self._since, self._failure = self._timeout.connect, now, Failure.CONNECT_TIMEOUT
+
+    def start_waiting(self, now: float) -> None:
+        """From `now` on, the next bytes are waited for, or a stream's next event."""
+        self._limit, self._since, self._failure = self._timeout.idle, now, Failure.TIMEOUT
+
+    @property
+    def expires_at(self) -> float:
+        """When what is waited for must have come, on the clock of `now`; ``math.inf`` without limit."""
+        return min(self._since + _or_ever(self._limit), self._began + _or_ever(self._timeout.total))
+
+    def seconds_left(self, now: float) -> Optional[float]:
+        """How much longer to wait for it, in seconds, 0 if no longer; ``None`` without limit."""
+        left = None if self._limit is None else max(self._limit - (now - self._since), 0.0)
+        total = self.total_left(now)
+        if left is None or total is None:
+            return total if left is None else left
+        return min(left, total)
+
+    def total_left(self, now: float) -> Optional[float]:
+        """How much time the whole call has left, in seconds, 0 if none; ``None`` without limit."""
+        total = self._timeout.total
+        return None if total is None else max(total - (now - self._began), 0.0)
+
+    def allows(self, seconds: float, now: float) -> bool:
+        """Whether the call would have time to go on after a `Wait` of `seconds`; if not, report `Failure.DEADLINE`."""
+        return seconds < _or_ever(self.total_left(now))
+
+    def failure(self, now: float) -> Failure:
+        """What to report when the time is over: that of the whole call, or that of what is waited for."""
+        return self._failure if self.allows(_NOTHING, now) else Failure.DEADLINE
+
+
+def _or_ever(seconds: Optional[float]) -> float:
+    return math.inf if seconds is None else seconds
