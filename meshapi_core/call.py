@@ -120,8 +120,10 @@ TRANSITIONS: Dict[State, Dict[Input, State]] = {
     State.WAIT: {
         Input.WAIT_ELAPSED: State.SEND_REQUEST,
         Input.FAILURE: State.FAILED,
+        # A parser may have more of the answer at hand, here and at the end.
+        Input.DATA: State.WAIT,
+        Input.EOF: State.WAIT,
     },
-    # A parser may have more of the answer at hand, and the connection may still break: none of it matters any more.
     State.DONE: {
         Input.DATA: State.DONE,
         Input.EOF: State.DONE,
@@ -140,6 +142,8 @@ _EMBEDDERS_INPUTS = (Input.REQUEST_SENT, Input.RESPONSE, Input.DATA, Input.EOF, 
 
 
 _ENDS = frozenset({State.DONE, State.FAILED})
+# Where it does not matter what else comes of the answer.
+_UNCONCERNED = _ENDS | {State.WAIT}
 
 
 class _Machine(abc.ABC, Generic[T]):
@@ -254,7 +258,7 @@ class _Machine(abc.ABC, Generic[T]):
             LocalProtocolError: no body was being received.
         """
         self._state = self._after(Input.DATA)
-        if not self.is_over:
+        if self._state not in _UNCONCERNED:
             self._collect(data)
 
     def receive_eof(self) -> None:
@@ -266,7 +270,7 @@ class _Machine(abc.ABC, Generic[T]):
             LocalProtocolError: no body was being received.
         """
         self._state = self._after(Input.EOF)
-        if not self.is_over:
+        if self._state not in _UNCONCERNED:
             self._decide(None)
 
     def receive_failure(self, failure: Failure, cause: Optional[BaseException] = None) -> None:
@@ -498,7 +502,7 @@ class StreamCall(_Machine[None], Generic[E]):
 
     def receive_data(self, data: bytes) -> None:
         self._state = self._after(Input.DATA)
-        if self.is_over:
+        if self._state in _UNCONCERNED:
             return
         if self._state is State.RECEIVE_EVENTS and self._is_whole_answer(data):
             self._conclude(Input.WHOLE)
