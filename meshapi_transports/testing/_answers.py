@@ -84,7 +84,8 @@ class JSONAnswer(Answer):
 class EventStream(Answer):
     """An answer of Server-Sent Events.
 
-    :param events: the events in their order; ``[DONE]`` is added to them.
+    Args:
+        events: the events in their order; ``[DONE]`` is added to them.
     """
 
     media_type = "text/event-stream"
@@ -103,12 +104,13 @@ class EventStream(Answer):
 class GatewayError(Exception):
     """An error that the client is to see.
 
-    :param status: the HTTP status.
-    :param message: a sentence for a person.
-    :param code: the envelope's code; by default the usual one of the status.
-    :param details: what is wrong with the body, for a ``validation_error``.
-    :param retry_after: whole seconds, for ``Retry-After`` and the envelope.
-    :param headers: further headers.
+    Args:
+        status: the HTTP status.
+        message: a sentence for a person.
+        code: the envelope's code; by default the usual one of the status.
+        details: what is wrong with the body, for a ``validation_error``.
+        retry_after: whole seconds, for ``Retry-After`` and the envelope.
+        headers: further headers.
     """
 
     def __init__(

@@ -51,43 +51,39 @@ class Fault:
     r"""One way, or several ways at once, in which the local gateway is to spoil an answer.
 
     Every field is optional and they combine: ``Fault(split=1, line_ending="\r\n", delay=0.01)`` is a slow stream, one
-    byte to an HTTP chunk, with CRLF. Hand it to :meth:`LocalGateway.inject`; for a gateway in another process send the
+    byte to an HTTP chunk, with CRLF. Hand it to `inject`; for a gateway in another process send the
     fields as a JSON object in the request header ``X-Local-Gateway-Fault`` (``body`` is a string there).
 
-    Instead of the answer:
+    Args:
+        status: 300 to 599, answered instead of calling the endpoint; an error status brings its error envelope.
+        retry_after: the ``Retry-After`` header. A number means seconds, and a whole number also stands in the
+            envelope as ``retry_after_seconds``; a string is sent as it is, for instance an HTTP date.
+        headers: further headers, which replace those of the same name, for instance ``{"Location": "/elsewhere"}``.
+        content_type: the ``Content-Type``, whatever the body is.
+        body: sent in place of the body, for instance a proxy's HTML page.
+        encoding: ``"gzip"`` or ``"deflate"``: the body is compressed, whatever the client accepts; each chunk of a
+            stream is flushed.
+        cut_before_head: close the connection without any answer.
+        cut_after: close the connection after so many bytes of the body, without ending the body. Bytes are counted as
+            they are sent, after compression.
+        reset: make the cut a TCP reset (RST) rather than an orderly close (FIN).
+        stall_before_head: send nothing at all until the client leaves or the gateway stops.
+        stall_after: fall silent in the same way after so many bytes of the body; 0 sends the head only.
+        split: the sizes in bytes of the pieces that the body is written in, each an HTTP chunk of its own: one size
+            for all of them, or a sequence of sizes, after which the rest follows as it comes.
+        delay: seconds to wait before each piece of the body.
+        line_ending: of a stream: ``"\n"``, ``"\r\n"`` or ``"\r"``. This field and the following are for streams only.
+        space: ``False`` writes ``data:`` without the space after it.
+        bom: begin with a byte order mark.
+        multiline: spread each event's JSON over several ``data:`` lines.
+        comments: the number of keep-alive comments between two events, each a piece of its own (see ``delay``).
+        done: ``False`` leaves out ``[DONE]``.
+        finish: ``False`` ends the stream in the middle: nothing from the ``finish_reason`` on, and no ``[DONE]``.
+        error_frame: sent as ``data: {"error": ...}``; the stream ends there.
+        error_after: the number of events before the ``error_frame``.
 
-    :param status: 300 to 599, answered instead of calling the endpoint; an error status brings its error envelope.
-    :param retry_after: the ``Retry-After`` header. A number means seconds, and a whole number also stands in the
-        envelope as ``retry_after_seconds``; a string is sent as it is, for instance an HTTP date.
-    :param headers: further headers, which replace those of the same name, for instance ``{"Location": "/elsewhere"}``.
-    :param content_type: the ``Content-Type``, whatever the body is.
-    :param body: sent in place of the body, for instance a proxy's HTML page.
-    :param encoding: ``"gzip"`` or ``"deflate"``: the body is compressed, whatever the client accepts; each chunk of a
-        stream is flushed.
-
-    How the bytes travel (they are counted in the body as it is sent, after compression):
-
-    :param cut_before_head: close the connection without any answer.
-    :param cut_after: close the connection after so many bytes of the body, without ending the body.
-    :param reset: make the cut a TCP reset (RST) rather than an orderly close (FIN).
-    :param stall_before_head: send nothing at all until the client leaves or the gateway stops.
-    :param stall_after: fall silent in the same way after so many bytes of the body; 0 sends the head only.
-    :param split: the sizes in bytes of the pieces that the body is written in, each an HTTP chunk of its own: one size
-        for all of them, or a sequence of sizes, after which the rest follows as it comes.
-    :param delay: seconds to wait before each piece of the body.
-
-    Streams only:
-
-    :param line_ending: ``"\n"``, ``"\r\n"`` or ``"\r"``.
-    :param space: ``False`` writes ``data:`` without the space after it.
-    :param bom: begin with a byte order mark.
-    :param multiline: spread each event's JSON over several ``data:`` lines.
-    :param comments: the number of keep-alive comments between two events, each a piece of its own (see ``delay``).
-    :param done: ``False`` leaves out ``[DONE]``.
-    :param finish: ``False`` ends the stream in the middle: nothing from the ``finish_reason`` on, and no ``[DONE]``.
-    :param error_frame: sent as ``data: {"error": ...}``; the stream ends there.
-    :param error_after: the number of events before the ``error_frame``.
-    :raises ValueError: a field has a value that it cannot have.
+    Raises:
+        ValueError: a field has a value that it cannot have.
     """
 
     status: int | None = None
@@ -126,7 +122,8 @@ class Fault:
 def fault_from_json(source: str) -> Fault:
     """Read what the header ``X-Local-Gateway-Fault`` holds.
 
-    :raises ValueError: it is not a JSON object of a fault's fields.
+    Raises:
+        ValueError: it is not a JSON object of a fault's fields.
     """
     fields = json.loads(source)
     if not checks.is_object(fields):

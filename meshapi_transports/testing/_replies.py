@@ -43,7 +43,8 @@ class Reply:
 def compose_reply(params: Params) -> Reply:
     """Return the reply to the parameters of a chat completion.
 
-    :raises GatewayError: 422, a schema among the parameters is of no use, or ``tool_choice`` names an unknown tool.
+    Raises:
+        GatewayError: 422, a schema among the parameters is of no use, or ``tool_choice`` names an unknown tool.
     """
     tool = _chosen_tool(params)
     if tool is not None:

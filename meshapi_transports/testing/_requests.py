@@ -21,8 +21,13 @@ def gateway_state(request: Request) -> GatewayState:
 def validated(value: Any, check: Check, place: str) -> dict[str, Any]:
     """Return the object without its null fields if it passes the check.
 
-    :param place: where the object stood in the request, ``"body"`` or ``"query"``.
-    :raises GatewayError: 422, with every problem found.
+    Args:
+        value: what came.
+        check: what it must pass.
+        place: where the object stood in the request, ``"body"`` or ``"query"``.
+
+    Raises:
+        GatewayError: 422, with every problem found.
     """
     problems = list(check(value, (place,)))
     if problems:
@@ -35,7 +40,8 @@ def validated(value: Any, check: Check, place: str) -> dict[str, Any]:
 async def read_params(request: Request, check: Check) -> dict[str, Any]:
     """Return the request's JSON body, checked.
 
-    :raises GatewayError: 400 if it is not JSON, 422 if it does not pass the check.
+    Raises:
+        GatewayError: 400 if it is not JSON, 422 if it does not pass the check.
     """
     try:
         body = json.loads(await request.body(), parse_constant=_no_constant, parse_float=_finite)

@@ -36,7 +36,8 @@ def example_object(schema: Schema) -> Any:
 
     Required properties come first, then the optional ones; ``pattern`` is not looked at.
 
-    :raises SchemaError: the schema is malformed, refers to what is not there, or has no finite value.
+    Raises:
+        SchemaError: the schema is malformed, refers to what is not there, or has no finite value.
     """
     names_a_type = any(keyword in schema for keyword in ("type", "$ref", "const", "enum", "anyOf", "oneOf", "allOf"))
     try:

@@ -49,7 +49,8 @@ class ReceivedRequest:
     def json(self) -> Any:
         """Return the body as JSON.
 
-        :raises ValueError: the body is not JSON.
+        Raises:
+            ValueError: the body is not JSON.
         """
         return json.loads(self.body)
 

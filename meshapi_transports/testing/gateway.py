@@ -29,15 +29,16 @@ class LocalGateway:
     it echoes the last user message, calls the first tool offered with arguments made from the tool's schema, and counts
     words as tokens. What is not emulated is answered with a 404 or a 422 that says so.
 
-    Use it as a context manager, or call :meth:`start` and :meth:`stop`::
+    Use it as a context manager, or call `start` and `stop`::
 
         with LocalGateway() as gateway:
             client = MeshAPI(base_url=gateway.base_url, token=gateway.token)
 
-    :param host: the address to listen on.
-    :param port: the port to listen on; 0 takes a free one.
-    :param token: the key that is let in; by default the same one always.
-    :param rate_limit: how many requests a minute each key may make before it is answered 429; by default any number.
+    Args:
+        host: the address to listen on.
+        port: the port to listen on; 0 takes a free one.
+        token: the key that is let in; by default the same one always.
+        rate_limit: how many requests a minute each key may make before it is answered 429; by default any number.
     """
 
     def __init__(
@@ -51,9 +52,10 @@ class LocalGateway:
 
     @property
     def base_url(self) -> str:
-        """``http://HOST:PORT``, without a path, as clients take it; known once :meth:`start` has returned.
+        """``http://HOST:PORT``, without a path, as clients take it; known once `start` has returned.
 
-        :raises RuntimeError: the gateway has never been started.
+        Raises:
+            RuntimeError: the gateway has never been started.
         """
         if self._base_url is None:
             raise RuntimeError("the gateway has no address before start()")
@@ -68,7 +70,7 @@ class LocalGateway:
     def tokens(self) -> dict[str, str]:
         """Keys that are refused, each under the error code that it is refused with.
 
-        ``spend_limit_exceeded`` is answered 402 and ``forbidden`` 403; any other key but :attr:`token` is answered 401.
+        ``spend_limit_exceeded`` is answered 402 and ``forbidden`` 403; any other key but `token` is answered 401.
         """
         return dict(REFUSED_TOKENS)
 
@@ -80,8 +82,9 @@ class LocalGateway:
     def inject(self, fault: Fault, times: int = 1) -> None:
         """Spoil the answers to the next requests below ``/v1/``, after the faults that already wait.
 
-        :param fault: what is to go wrong.
-        :param times: for how many requests.
+        Args:
+            fault: what is to go wrong.
+            times: for how many requests.
         """
         self._state.inject(fault, times)
 
@@ -90,10 +93,11 @@ class LocalGateway:
         self._state.reset()
 
     def start(self) -> None:
-        """Listen, and return when requests are answered. Call :meth:`stop` when done.
+        """Listen, and return when requests are answered. Call `stop` when done.
 
-        :raises OSError: the address cannot be listened on.
-        :raises RuntimeError: the gateway is running already, or its server could not be started.
+        Raises:
+            OSError: the address cannot be listened on.
+            RuntimeError: the gateway is running already, or its server could not be started.
         """
         if self._running is not None:
             raise RuntimeError("the gateway is running already")
