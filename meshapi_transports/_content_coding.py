@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from typing import Optional
+from typing import List, Optional
 
 __all__ = ["ACCEPT_ENCODING", "ContentCodingError", "ContentDecoder"]
 
@@ -60,7 +60,7 @@ class _Coding:
         self._inflate = zlib.decompressobj()
 
     def decode(self, data: bytes) -> bytes:
-        pieces = []
+        pieces: List[bytes] = []
         try:
             while data:
                 if self._format is None:

@@ -4,40 +4,116 @@ from __future__ import annotations
 
 import traceback
 from collections import deque
-from typing import Any, Callable, Deque, Generic, Mapping, Optional, Type, TypeVar, Union
+from dataclasses import replace
+from typing import Callable, Deque, Generic, List, Mapping, Optional, Set, Tuple, Type, TypeVar
 
-from meshapi_core import Call, Failure, ResponseHead, State, StreamCall, __version__
+from meshapi_core import (
+    AnyCall,
+    Failure,
+    HeadersLike,
+    Patience,
+    Request,
+    ResponseHead,
+    State,
+    StreamCall,
+    Timeout,
+    __version__,
+)
 
-from ._time import Budget
+from ._content_coding import ACCEPT_ENCODING
 
-__all__ = ["DRAIN_BYTES", "DRAIN_SECONDS", "USER_AGENT", "BaseRun", "BaseStream", "FailureTable"]
+__all__ = [
+    "DRAIN_BYTES",
+    "DRAIN_SECONDS",
+    "IDLE_CONNECTIONS",
+    "IDLE_SECONDS",
+    "BaseRun",
+    "BaseStream",
+    "FailureTable",
+    "at_most",
+    "headers_of",
+]
 
 E = TypeVar("E")
 
-USER_AGENT = f"meshapi-transports/{__version__}"
+_USER_AGENT = f"meshapi-transports/{__version__}"
 
 # After the last event of a stream only the end of its framing is due: it comes at once, or is not worth waiting for.
 DRAIN_SECONDS = 0.5
 DRAIN_BYTES = 65536
 
+# Of connections that are kept for reuse: how many, and for how many seconds.  How many are open at once has no limit:
+# streams live long, and a pool that counted them would block the calls beside them.
+IDLE_CONNECTIONS = 100
+IDLE_SECONDS = 15.0
+
+# Limits must be more than nothing.
+_NO_TIME = 0.001
+
 FailureTable = Mapping[Type[Exception], Failure]
 """Which exceptions an adapter can raise, and what each means; a class not listed counts as its nearest listed base."""
+
+
+def headers_of(request: Request, *, is_own: bool = True) -> List[Tuple[str, str]]:
+    """The header fields of `request`, and those that every adapter adds where they are not among them.
+
+    Args:
+        request: the core's request.
+        is_own: whether the library's object is ours; one that was injected says itself who is asking.
+    """
+    fields = list(request.headers)
+    names = {name.lower() for name, _ in fields}
+    if "accept-encoding" not in names:
+        fields.append(("Accept-Encoding", ACCEPT_ENCODING))
+    if is_own and "user-agent" not in names:
+        fields.append(("User-Agent", _USER_AGENT))
+    return fields
+
+
+def at_most(seconds: Optional[float], limit: Optional[float]) -> Optional[float]:
+    """The shorter of two times, of which ``None`` is without end."""
+    if seconds is None or limit is None:
+        return limit if seconds is None else seconds
+    return min(seconds, limit)
 
 
 class BaseRun:
     """One call under way: its machine, its time, and what its transport's exceptions mean."""
 
-    def __init__(
-        self, call: Union[Call[Any], StreamCall[Any]], failures: FailureTable, current_time: Callable[[], float]
-    ) -> None:
+    def __init__(self, call: AnyCall, failures: FailureTable, current_time: Callable[[], float]) -> None:
         self._call = call
         self._failures = failures
         self._exceptions = tuple(failures)
-        self._budget = Budget(call.timeout, current_time)
+        self._current_time = current_time
+        self._patience = Patience(call.timeout, current_time())
+        self._is_waiting = False
 
     def received(self) -> None:
         """What the caller waits for has come."""
-        self._budget.received()
+        self._is_waiting = False
+
+    def _limits_for_sending(self) -> Timeout:
+        self._is_waiting = False
+        left = self._patience.total_left(self._current_time())
+        return self._call.timeout if left is None else replace(self._call.timeout, total=max(left, _NO_TIME))
+
+    def _limit_for_reading(self) -> Optional[float]:
+        now = self._current_time()
+        if not self._is_waiting:
+            # From now, and not from the last event: the time that the caller took for that is not the server's.
+            self._patience.start_waiting(now)
+            self._is_waiting = True
+        return self._patience.seconds_left(now)
+
+    def _allows(self, seconds: float) -> bool:
+        return self._patience.allows(seconds, self._current_time())
+
+    def _receive_head(self, status: int, headers: HeadersLike) -> None:
+        if status < 200:
+            # An interim answer, from a library that shows no other after it: the answer will never come.
+            self._fail_with(Failure.CONNECTION_LOST)
+        else:
+            self._call.receive_response(status, headers)
 
     def _receive(self, data: bytes) -> None:
         if data:
@@ -48,14 +124,19 @@ class BaseRun:
     def _fail(self, error: Exception) -> None:
         failure = next(self._failures[cls] for cls in type(error).__mro__ if cls in self._failures)
         _forget_locals(error)
-        self._call.receive_failure(self._budget.failure(failure), error)
+        self._fail_with(failure, error)
+
+    def _fail_with(self, failure: Failure, cause: Optional[Exception] = None) -> None:
+        # Once the time for the whole call is used up, nothing else matters.
+        is_late = self._patience.failure(self._current_time()) is Failure.DEADLINE
+        self._call.receive_failure(Failure.DEADLINE if is_late else failure, cause)
 
 
 def _forget_locals(error: BaseException) -> None:
     # The library's frames hold the request with its Authorization, and the error is chained to the one that the caller
     # sees: whoever prints tracebacks with their locals, as error trackers do, would print the token.
     chain: Optional[BaseException] = error
-    seen = set()
+    seen: Set[int] = set()
     while chain is not None and id(chain) not in seen:
         seen.add(id(chain))
         traceback.clear_frames(chain.__traceback__)

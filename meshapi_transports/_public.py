@@ -16,6 +16,7 @@ def missing(extra: str) -> ImportError:
 
 def public_type(module: str, name: str) -> Any:
     """The core's public object `name`, asked for as an attribute of `module`."""
-    if name in meshapi_core.__all__:
+    # Type checkers are shown no list of the names.
+    if name in vars(meshapi_core)["__all__"]:
         return getattr(meshapi_core, name)
     raise AttributeError(f"module {module!r} has no attribute {name!r}")

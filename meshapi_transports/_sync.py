@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Optional, Protocol, Type, TypeVar, Union
+from typing import TYPE_CHECKING, Optional, Protocol, Type, TypeVar
 
-from meshapi_core import NEED_DATA, Call, Failure, HeadersLike, Request, SendRequest, StreamCall, Timeout, Wait
+from meshapi_core import NEED_DATA, AnyCall, Call, Failure, HeadersLike, Request, SendRequest, StreamCall, Timeout, Wait
 
 from ._core import ClientOptions, make_core
 from ._driver import DRAIN_BYTES, DRAIN_SECONDS, BaseRun, BaseStream, FailureTable
@@ -65,7 +65,7 @@ class Transport(Protocol):
         """
         ...
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float, /) -> None:
         """Let `seconds` pass."""
         ...
 
@@ -81,7 +81,7 @@ class Transport(Protocol):
 class _Run(BaseRun):
     """One call under way over one transport."""
 
-    def __init__(self, transport: Transport, call: Union[Call[Any], StreamCall[Any]]) -> None:
+    def __init__(self, transport: Transport, call: AnyCall) -> None:
         super().__init__(call, transport.failures, transport.current_time)
         self._transport = transport
         self._answer: Optional[Answer] = None
@@ -106,8 +106,7 @@ class _Run(BaseRun):
     def drain(self) -> None:
         """Read what is left of the framing, so that the connection can serve another call; then let go of it."""
         answer = self._answer
-        if answer is None:
-            return
+        assert answer is not None  # a stream is not over before it has one
         deadline = self._transport.current_time() + DRAIN_SECONDS
         unread = DRAIN_BYTES
         try:
@@ -130,18 +129,18 @@ class _Run(BaseRun):
 
     def _send(self, request: Request) -> None:
         try:
-            answer = self._transport.send(request, self._budget.for_sending())
+            answer = self._transport.send(request, self._limits_for_sending())
         except self._exceptions as error:
             self._fail(error)
             return
         self._answer = answer
-        self._call.receive_response(answer.status, answer.headers)
+        self._receive_head(answer.status, answer.headers)
 
     def _read(self) -> None:
         assert self._answer is not None  # the machine asks for data of an answer that it was told of
-        timeout = self._budget.for_reading()
+        timeout = self._limit_for_reading()
         if timeout == 0:
-            self._call.receive_failure(self._budget.failure(Failure.TIMEOUT))
+            self._fail_with(Failure.TIMEOUT)
             return
         try:
             data = self._answer.read(timeout)
@@ -152,7 +151,7 @@ class _Run(BaseRun):
 
     def _wait(self, seconds: float) -> None:
         self.close()
-        if self._budget.allows(seconds):
+        if self._allows(seconds):
             self._transport.sleep(seconds)
             self._call.wait_elapsed()
         else:
@@ -245,6 +244,26 @@ class Stream(BaseStream[E]):
             raise
 
 
+class _Gate:
+    """A transport for as long as its client is not closed."""
+
+    def __init__(self, transport: Transport) -> None:
+        self.failures = transport.failures
+        self.sleep = transport.sleep
+        self.current_time = transport.current_time
+        self._transport = transport
+        self._is_closed = False
+
+    def send(self, request: Request, timeout: Timeout) -> Answer:
+        if self._is_closed:
+            raise RuntimeError("the client is closed")
+        return self._transport.send(request, timeout)
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._transport.close()
+
+
 class BaseMeshAPI:
     """What a client is beside its methods: a core, a transport, and their end."""
 
@@ -252,7 +271,7 @@ class BaseMeshAPI:
         self, transport: Transport, options: ClientOptions, injected_timeout: Optional[Timeout] = None
     ) -> None:
         self._core = make_core(options, injected_timeout)
-        self._transport = transport
+        self._transport = _Gate(transport)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._core.config!r}>"

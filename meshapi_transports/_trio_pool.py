@@ -184,7 +184,7 @@ class _Connection:
         pieces: list[bytes] = []
         try:
             event = self._http.next_event()
-            while type(event) is h11.Data:
+            while isinstance(event, h11.Data):
                 pieces.append(event.data)
                 event = self._http.next_event()
         except h11.RemoteProtocolError as exc:
@@ -539,7 +539,7 @@ class Exchange:
         """
         if self._closed:
             raise trio.ClosedResourceError("the exchange is closed")
-        return await self._pool._guard(self._connection, self._connection.read_body(timeout))
+        return await self._pool._guard(self._connection, self._connection.read_body(timeout))  # pyright: ignore[reportPrivateUsage]
 
     async def aclose(self) -> None:
         """Give the connection back for reuse if the body was read to its end, and close it at once if it was not.
@@ -548,7 +548,7 @@ class Exchange:
         """
         if not self._closed:
             self._closed = True
-            self._pool._give_back(self._connection)
+            self._pool._give_back(self._connection)  # pyright: ignore[reportPrivateUsage]
 
 
 # An API client asks for the same few URLs again and again.

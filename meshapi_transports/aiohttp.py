@@ -6,17 +6,16 @@ Every public type of `meshapi_core` can be imported from here too.
 from __future__ import annotations
 
 import asyncio
-import io
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Optional, cast
+from typing import TYPE_CHECKING, Any, AsyncIterator, Optional
 
 from meshapi_core import Failure, Request, Timeout
 
 from ._async import AsyncStream as AsyncStream
-from ._content_coding import ACCEPT_ENCODING, ContentCodingError, ContentDecoder
+from ._content_coding import ContentCodingError, ContentDecoder
 from ._core import ClientOptions as ClientOptions
-from ._driver import USER_AGENT, FailureTable
+from ._driver import IDLE_SECONDS, FailureTable, headers_of
 from ._faces._async.client import AsyncMeshAPI as _AsyncMeshAPI
 from ._finalizer import Finalizer
 from ._public import missing, public_type
@@ -29,12 +28,22 @@ except ImportError as error:
 
 if sys.version_info >= (3, 11):
     from asyncio import timeout as _fail_after
+
+    def _put_off(scope: asyncio.Timeout, when: float, task: Any) -> None:
+        scope.reschedule(when)
 else:
     # Comes with aiohttp where asyncio has none.
+    from async_timeout import Timeout as _Timeout
     from async_timeout import timeout as _fail_after
 
+    def _put_off(scope: _Timeout, when: float, task: Any) -> None:
+        scope.update(when)
+        # It takes whoever asks for the one that is to be stopped.
+        scope._task = task
+
+
 if TYPE_CHECKING:
-    from typing_extensions import Self, Unpack
+    from typing_extensions import Unpack
 
     from meshapi_core import *
 
@@ -46,15 +55,21 @@ _FAILURES: FailureTable = {
     aiohttp.ConnectionTimeoutError: Failure.CONNECT_TIMEOUT,
     aiohttp.ServerTimeoutError: Failure.TIMEOUT,
     aiohttp.ClientError: Failure.CONNECTION_LOST,
+    # What aiohttp's parser in Python lets through, where the one in C says ClientPayloadError.
+    aiohttp.http_exceptions.HttpProcessingError: Failure.CONNECTION_LOST,
     ContentCodingError: Failure.CONNECTION_LOST,
     # From the limits that the adapter sets around aiohttp's own.
     asyncio.TimeoutError: Failure.TIMEOUT,
+    # A host name with a part that is empty or too long.
+    UnicodeError: Failure.CONNECT,
     # What the socket says now and then comes through bare.
     OSError: Failure.CONNECTION_LOST,
 }
 
-# aiohttp warns of larger bodies that are given as bytes.
-_LARGE = 1 << 20
+# As much as asyncio takes before it makes a sender wait; aiohttp sets no limit to that wait.
+_LARGE = 1 << 15
+
+_MAX_FIELD_SIZE = 65536
 
 
 class AsyncMeshAPI(_AsyncMeshAPI):
@@ -100,21 +115,22 @@ class _Transport:
 
     async def send(self, request: Request, timeout: Timeout) -> _Answer:
         session = self._session_here()
-        headers = {**dict(request.headers), "Accept-Encoding": ACCEPT_ENCODING}
-        auth = None
-        if self._is_own:
-            headers["User-Agent"] = USER_AGENT
-        elif session.auth is not None or session.trust_env:
-            auth = _OurAuth(headers.pop("Authorization"))
-        content = request.content
-        async with _fail_after(timeout.total):
+        headers = dict(headers_of(request, is_own=self._is_own))
+        middlewares = None
+        if not self._is_own and (session.auth is not None or session.trust_env):
+            # aiohttp refuses our header beside the session's auth or that of .netrc, so it is set in the end.
+            middlewares = (*session._middlewares, _authorizing(headers.pop("Authorization")))
+        upload = _Upload(request.content or b"", timeout)
+        if upload.is_large:
+            headers["Content-Length"] = str(len(upload.content))
+        async with _fail_after(timeout.total) as upload.scope:
             response = await session.request(
                 request.method,
                 # Percent-encoded already, and so to be left alone.
                 yarl.URL(request.url, encoded=True),
                 headers=headers,
-                auth=auth,
-                data=io.BytesIO(content) if content is not None and len(content) >= _LARGE else content,
+                middlewares=middlewares,
+                data=upload if upload.is_large else request.content,
                 timeout=aiohttp.ClientTimeout(connect=timeout.connect, sock_read=timeout.idle),
                 allow_redirects=False,
                 raise_for_status=False,
@@ -130,26 +146,60 @@ class _Transport:
         # Made at the first call, since a session belongs to the loop in which it is made.
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                # Streams live long, so a pool that counts them would block the calls beside them.
-                connector=aiohttp.TCPConnector(limit=0),
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS),
                 cookie_jar=aiohttp.DummyCookieJar(),
+                # What the other libraries take at least; a gateway behind a few proxies can send such fields.
+                max_line_size=_MAX_FIELD_SIZE,
+                max_field_size=_MAX_FIELD_SIZE,
             )
             # Trying again is for the core to decide; for GET, aiohttp would on its own.
-            self._session._retry_connection = False
+            self._session._retry_connection = False  # pyright: ignore[reportPrivateUsage]
         return self._session
 
 
-class _OurAuth(aiohttp.BasicAuth):
-    """Our Authorization, where aiohttp would put the session's or that of .netrc; beside those it refuses a header."""
+def _authorizing(header: str) -> aiohttp.ClientMiddlewareType:
+    """Has `header` sent as the Authorization, whatever stands there."""
 
-    def __new__(cls, header: str) -> Self:
-        return cast("Self", super().__new__(cls, ""))
+    async def authorize(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        request.headers["Authorization"] = header
+        return await handler(request)
 
-    def __init__(self, header: str) -> None:
-        self._header = header
+    return authorize
 
-    def encode(self) -> str:
-        return self._header
+
+class _Upload:
+    """A large body in pieces, each of which has the whole idle time to itself.
+
+    Attributes:
+        content: the body.
+        scope: the limit for sending it and receiving the head of the answer.
+    """
+
+    scope: Any
+
+    def __init__(self, content: bytes, timeout: Timeout) -> None:
+        self.content = content
+        self._task = asyncio.current_task()
+        self._idle = timeout.idle
+        self._deadline = None if timeout.total is None else asyncio.get_running_loop().time() + timeout.total
+
+    @property
+    def is_large(self) -> bool:
+        """Whether sending it may have to wait for the server."""
+        return len(self.content) > _LARGE
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for start in range(0, len(self.content), _LARGE):
+            self._wait_for(1)
+            yield self.content[start : start + _LARGE]
+        # From when the last piece is sent, aiohttp keeps the limit for the head itself.
+        self._wait_for(2)
+
+    def _wait_for(self, times: int) -> None:
+        if self._idle is not None:
+            deadline = asyncio.get_running_loop().time() + times * self._idle
+            # Called by aiohttp, in a task of its own.
+            _put_off(self.scope, deadline if self._deadline is None else min(deadline, self._deadline), self._task)
 
 
 class _Answer:
@@ -162,6 +212,8 @@ class _Answer:
         self._read_timeout = read_timeout
         self._decoder = ContentDecoder(response.headers.get("Content-Encoding", ""))
         self._finalizer = Finalizer()
+        if response.connection is not None:
+            _tell_of_loss(response.connection.protocol)
 
     async def read(self, timeout: Optional[float]) -> bytes:
         if timeout == self._read_timeout:
@@ -171,8 +223,12 @@ class _Answer:
             return await self._read()
 
     async def _read(self) -> bytes:
+        content = self._response.content
         while True:
-            data = await self._response.content.readany()
+            # Once the connection has broken, aiohttp forgets what had arrived before.
+            data = b"" if content.exception() is None else content._read_nowait(-1)
+            if not data:
+                data = await content.readany()
             if not data:
                 self._decoder.finish()
                 return b""
@@ -186,6 +242,26 @@ class _Answer:
 
     def abort(self) -> None:
         self._finalizer.run(self.aclose)
+
+
+def _tell_of_loss(protocol: Any) -> None:
+    """Make the end of the connection below `protocol` end the body that is being read from it.
+
+    aiohttp closes the connection where a body's framing makes no sense, but its parser in C then leaves the reader
+    waiting, without any limit.
+    """
+    if "connection_lost" in vars(protocol):
+        return
+    connection_lost = protocol.connection_lost
+
+    def tell(error: Optional[BaseException]) -> None:
+        del protocol.connection_lost
+        body = protocol._payload
+        connection_lost(error)
+        if body is not None and not body.is_eof() and body.exception() is None:
+            body.set_exception(aiohttp.ClientPayloadError("the body broke off"))
+
+    protocol.connection_lost = tell
 
 
 if not TYPE_CHECKING:

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any, Dict, Optional
 
 from meshapi_core import Failure, Request, Timeout
 
-from ._content_coding import ACCEPT_ENCODING, ContentCodingError, ContentDecoder
+from ._content_coding import ContentCodingError, ContentDecoder
 from ._core import ClientOptions as ClientOptions
-from ._driver import USER_AGENT, FailureTable
+from ._driver import IDLE_CONNECTIONS, FailureTable, at_most, headers_of
 from ._faces._sync.client import MeshAPI as _MeshAPI
 from ._public import missing, public_type
 from ._sync import Stream as Stream
-from ._time import at_most
 
 try:
     import requests
     import urllib3
+    from requests.adapters import HTTPAdapter
 except ImportError as error:
     raise missing("requests") from error
 
@@ -34,6 +34,8 @@ _FAILURES: FailureTable = {
     requests.exceptions.ConnectTimeout: Failure.CONNECT_TIMEOUT,
     requests.exceptions.ProxyError: Failure.CONNECT,
     requests.exceptions.SSLError: Failure.CONNECT,
+    # A host name with a part that is empty or too long.
+    urllib3.exceptions.LocationParseError: Failure.CONNECT,
     requests.exceptions.ReadTimeout: Failure.TIMEOUT,
     requests.exceptions.RequestException: Failure.CONNECTION_LOST,
     # requests wraps the exceptions of sending, but not those of reading a body as it comes.
@@ -44,8 +46,6 @@ _FAILURES: FailureTable = {
 }
 
 _READ_SIZE = 65536
-# Threads that call at once each keep a connection; requests would throw away all but ten.
-_POOL_SIZE = 100
 
 
 class MeshAPI(_MeshAPI):
@@ -82,7 +82,7 @@ class _Transport:
         message = self._message(request)
         # Proxies and CAs, from the session and the environment.
         settings: Dict[str, Any] = {
-            **self._session.merge_environment_settings(request.url, {}, True, None, None),
+            **self._session.merge_environment_settings(request.url, {}, True, self._session.verify, None),
             "timeout": (at_most(timeout.connect, timeout.total), at_most(timeout.idle, timeout.total)),
         }
         try:
@@ -91,12 +91,11 @@ class _Transport:
                 response = self._session.get_adapter(request.url).send(message, **settings)
             else:
                 response = self._injected.send(message, allow_redirects=False, **settings)
-        except requests.exceptions.ConnectionError as error:
-            # One class for "no connection" and "connection lost"; what it wraps tells which.
-            reason = getattr(error.args[0], "reason", None) if error.args else None
-            if isinstance(reason, urllib3.exceptions.NewConnectionError):
-                raise reason from error
-            raise
+        except (requests.exceptions.ConnectionError, requests.exceptions.ReadTimeout) as error:
+            told = _told_apart(error)
+            if told is None:
+                raise
+            raise told from error
         return _Answer(response)
 
     def close(self) -> None:
@@ -107,23 +106,39 @@ class _Transport:
         unprepared = requests.Request(
             request.method,
             request.url,
-            headers={**dict(request.headers), "Accept-Encoding": ACCEPT_ENCODING},
+            headers=dict(headers_of(request, is_own=self._injected is None)),
             data=request.content,
         )
         if self._injected is None:
             message = unprepared.prepare()
-            message.headers["User-Agent"] = USER_AGENT
         else:
             message = self._injected.prepare_request(unprepared)
             # The session's auth, or that of .netrc, has had its say; ours stands.
             message.headers["Authorization"] = dict(request.headers)["Authorization"]
+        if self._injected is None or not self._injected.params:
+            # Percent-encoded already; requests would undo some of it, and so make another path of "%2E%2E".
+            message.url = request.url
         return message
+
+
+def _told_apart(error: requests.exceptions.RequestException) -> Optional[Exception]:
+    """What `error` is, if requests has one class for several things and what it wraps tells which; else ``None``."""
+    wrapped: Any = error.args[0] if error.args else None
+    reason = getattr(wrapped, "reason", None)
+    if isinstance(reason, urllib3.exceptions.NewConnectionError):
+        return reason
+    if isinstance(wrapped, urllib3.exceptions.ProtocolError) and isinstance(wrapped.args[-1], socket.timeout):
+        return requests.exceptions.ReadTimeout("the server did not take the request")
+    # urllib3 says ReadTimeoutError of a TLS handshake, too; that nothing was sent yet only the words of ssl tell.
+    if isinstance(wrapped, urllib3.exceptions.ReadTimeoutError) and "handshake" in str(wrapped.__cause__):
+        return requests.exceptions.ConnectTimeout("the TLS handshake took too long")
+    return None
 
 
 def _new_session() -> requests.Session:
     session = requests.Session()
     for scheme in ("https://", "http://"):
-        session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=_POOL_SIZE))
+        session.mount(scheme, HTTPAdapter(pool_maxsize=IDLE_CONNECTIONS))
     return session
 
 
@@ -138,7 +153,8 @@ class _Answer:
         self._decoder = ContentDecoder(response.headers.get("Content-Encoding", ""))
 
     def read(self, timeout: Optional[float]) -> bytes:
-        if self._socket is not None:
+        # Closed already, if all has come and the server said that it would close the connection.
+        if self._socket is not None and self._socket.fileno() != -1:
             self._socket.settimeout(timeout)
         while True:
             # Not iter_content: that waits until a whole block is there.

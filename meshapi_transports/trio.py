@@ -6,14 +6,15 @@ Every public type of `meshapi_core` can be imported from here too.
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ContextManager, Optional
 
 from meshapi_core import Failure, Request, Timeout
 
 from ._async import AsyncStream as AsyncStream
-from ._content_coding import ACCEPT_ENCODING, ContentCodingError, ContentDecoder
+from ._content_coding import ContentCodingError, ContentDecoder
 from ._core import ClientOptions as ClientOptions
-from ._driver import USER_AGENT, FailureTable
+from ._driver import IDLE_CONNECTIONS, IDLE_SECONDS, FailureTable, headers_of
 from ._faces._async.client import AsyncMeshAPI as _AsyncMeshAPI
 from ._finalizer import Finalizer
 from ._public import missing, public_type
@@ -70,14 +71,16 @@ class _Transport:
 
     def __init__(self, pool: Optional[ConnectionPool]) -> None:
         self._is_own = pool is None
-        self._pool = ConnectionPool() if pool is None else pool
+        self._pool = (
+            ConnectionPool(max_idle_connections=IDLE_CONNECTIONS, idle_expiry=IDLE_SECONDS) if pool is None else pool
+        )
 
     async def send(self, request: Request, timeout: Timeout) -> _Answer:
         with _fail_after(timeout.total):
             exchange = await self._pool.send(
                 request.method,
                 request.url,
-                [*request.headers, ("Accept-Encoding", ACCEPT_ENCODING), ("User-Agent", USER_AGENT)],
+                headers_of(request),
                 request.content or b"",
                 connect_timeout=_seconds(timeout.connect),
                 read_timeout=_seconds(timeout.idle),
@@ -97,10 +100,14 @@ class _Answer:
         self.headers = exchange.headers
         self._exchange = exchange
         codings = [value.decode("latin-1") for name, value in exchange.headers if name == b"content-encoding"]
+        self._is_coded = bool(codings)
         self._decoder = ContentDecoder(", ".join(codings))
         self._finalizer = Finalizer()
 
     async def read(self, timeout: Optional[float]) -> bytes:
+        if not self._is_coded:
+            # The pool keeps the limit itself; another scope would only cost time.
+            return await self._exchange.read(_seconds(timeout))
         with _fail_after(timeout):
             while True:
                 data = await self._exchange.read()
@@ -123,7 +130,7 @@ def _seconds(limit: Optional[float]) -> float:
 
 
 def _fail_after(seconds: Optional[float]) -> ContextManager[Any]:
-    return trio.fail_after(_seconds(seconds))
+    return nullcontext() if seconds is None else trio.fail_after(seconds)
 
 
 if not TYPE_CHECKING:

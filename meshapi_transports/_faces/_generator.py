@@ -54,7 +54,7 @@ _COLOURS = (
 
 def faces() -> Dict[str, str]:
     """The text of each file of the faces, by its path below this folder."""
-    files = {}
+    files: Dict[str, str] = {}
     for colour in _COLOURS:
         files[f"{colour.folder}/__init__.py"] = f'"""The client {colour.summary}."""\n'
         files[f"{colour.folder}/client.py"] = _client(colour)
@@ -233,7 +233,8 @@ def _add_method(face: _Face, method: ast.FunctionDef) -> None:
 def _parameters(face: _Face, method: ast.FunctionDef) -> Tuple[str, str]:
     """The parameters but self, a line each, and the arguments that pass them on."""
     specification = method.args
-    signature, arguments = [], []
+    signature: List[str] = []
+    arguments: List[str] = []
     for parameter, default in zip(specification.args[1:], _defaults(specification)):
         signature.append(_parameter(face, parameter, default, face.module))
         arguments.append(parameter.arg)

@@ -1,0 +1,285 @@
+"""The client over the standard library alone: `MeshAPI`, for blocking code in places that have nothing else.
+
+Every public type of `meshapi_core` can be imported from here too.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import selectors
+import socket
+import ssl
+import threading
+import time
+from typing import TYPE_CHECKING, Any, List, Optional, cast
+from urllib.parse import SplitResult, urlsplit
+
+from meshapi_core import Failure, Request, Timeout
+
+from ._content_coding import ContentCodingError, ContentDecoder
+from ._core import ClientOptions as ClientOptions
+from ._driver import IDLE_CONNECTIONS, IDLE_SECONDS, FailureTable, at_most, headers_of
+from ._faces._sync.client import MeshAPI as _MeshAPI
+from ._public import public_type
+from ._sync import Stream as Stream
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from meshapi_core import *
+
+
+class _ConnectError(Exception):
+    """No connection could be made."""
+
+
+class _ConnectTimeoutError(Exception):
+    """No connection stood in time."""
+
+
+_FAILURES: FailureTable = {
+    _ConnectError: Failure.CONNECT,
+    _ConnectTimeoutError: Failure.CONNECT_TIMEOUT,
+    # Up to Python 3.9 this is an OSError and no TimeoutError.
+    socket.timeout: Failure.TIMEOUT,
+    OSError: Failure.CONNECTION_LOST,
+    http.client.HTTPException: Failure.CONNECTION_LOST,
+    ContentCodingError: Failure.CONNECTION_LOST,
+}
+
+_READ_SIZE = 65536
+_PIECE = 65536
+_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+
+
+class MeshAPI(_MeshAPI):
+    """A client for blocking code, over http.client and ssl.
+
+    Args:
+        ssl_context: how to verify the gateway, for a CA of your own; by default what the system trusts.
+        **options: the arguments of every client: `base_url`, `token`, `timeout`, `max_retries`, `retry`,
+            `api_version`, `default_headers`; see `ClientOptions`.
+
+    Raises:
+        ValueError: there is no token, or an argument cannot be used; the message says which and why.
+
+    Next: ``client.chat.completions.create(params)``.  Close the client, or use it in a ``with`` statement.
+    """
+
+    def __init__(
+        self,
+        *,
+        ssl_context: Optional[ssl.SSLContext] = None,
+        **options: Unpack[ClientOptions],
+    ) -> None:
+        super().__init__(_Transport(ssl_context), options)
+
+
+class _Transport:
+    """Calls over connections of ``http.client``, kept for reuse."""
+
+    failures = _FAILURES
+    sleep = staticmethod(time.sleep)
+    current_time = staticmethod(time.monotonic)
+
+    def __init__(self, ssl_context: Optional[ssl.SSLContext]) -> None:
+        self._ssl_context = ssl_context
+        self._lock = threading.Lock()
+        self._idle: List[_Connection] = []
+
+    def send(self, request: Request, timeout: Timeout) -> _Answer:
+        url = urlsplit(request.url)
+        deadline = None if timeout.total is None else time.monotonic() + timeout.total
+        connection = self._take(url) or self._connect(url, at_most(timeout.connect, timeout.total))
+        connection.limit(timeout.idle, deadline)
+        try:
+            response = connection.ask(request, f"{url.path or '/'}?{url.query}" if url.query else url.path or "/")
+        except BaseException:
+            connection.close()
+            raise
+        return _Answer(self, connection, response)
+
+    def keep(self, connection: _Connection) -> None:
+        """Have `connection` serve another request, some time."""
+        connection.idle_since = time.monotonic()
+        with self._lock:
+            self._idle.append(connection)
+            surplus = self._idle.pop(0) if len(self._idle) > IDLE_CONNECTIONS else None
+        if surplus is not None:
+            surplus.close()
+
+    def close(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _take(self, url: SplitResult) -> Optional[_Connection]:
+        """The connection to the host of `url` that was used last, if there is one that is still good."""
+        while True:
+            with self._lock:
+                connection = self._idle.pop() if self._idle else None
+            if connection is None or connection.serves(url):
+                return connection
+            connection.close()
+
+    def _connect(self, url: SplitResult, timeout: Optional[float]) -> _Connection:
+        if url.scheme == "https" and self._ssl_context is None:
+            # Made once, and only for who needs it: to load the system's CAs takes a while.
+            self._ssl_context = ssl.create_default_context()
+        try:
+            return _Connection(url, self._ssl_context, timeout)
+        except socket.timeout as error:
+            raise _ConnectTimeoutError(f"no connection to {url.netloc} within {timeout} seconds") from error
+        # A UnicodeError is about a host name with a part that is empty or too long.
+        except (OSError, UnicodeError) as error:
+            raise _ConnectError(f"no connection to {url.netloc}: {error}") from error
+
+
+class _Connection:
+    """A connection that stands, and how long each wait on it may take."""
+
+    def __init__(self, url: SplitResult, context: Optional[ssl.SSLContext], timeout: Optional[float]) -> None:
+        host, self.idle_since = url.hostname or "", 0.0
+        self._origin = url[:2]
+        self._idle: Optional[float] = None
+        self._deadline: Optional[float] = None
+        self._has_ended = False
+        if url.scheme == "https":
+            self._http: http.client.HTTPConnection = http.client.HTTPSConnection(
+                host, url.port, timeout=timeout, context=context
+            )
+        else:
+            self._http = http.client.HTTPConnection(host, url.port, timeout=timeout)
+        try:
+            self._http.connect()
+        except BaseException:
+            # A handshake that failed leaves the socket to the connection.
+            self._http.close()
+            raise
+        self.socket: socket.socket = self._http.sock
+        # http.client reads through a file of its own making, whose waits all take what the first may take.
+        self._http.response_class = cast("Any", self._response)
+
+    def limit(self, idle: Optional[float], deadline: Optional[float]) -> None:
+        """From now on, let each wait take `idle` seconds, and none go beyond `deadline`."""
+        self._idle, self._deadline = idle, deadline
+
+    def note_end(self) -> None:
+        """The server has ended the connection."""
+        self._has_ended = True
+
+    def start_wait(self) -> None:
+        """Let the socket's next operation take what the limits leave."""
+        left = None if self._deadline is None else max(self._deadline - time.monotonic(), 0.001)
+        self.socket.settimeout(at_most(self._idle, left))
+
+    def serves(self, url: SplitResult) -> bool:
+        """Whether a request for `url` can be sent here."""
+        if self._origin != url[:2] or time.monotonic() - self.idle_since > IDLE_SECONDS:
+            return False
+        with _Selector() as selector:
+            selector.register(self.socket, selectors.EVENT_READ)
+            # Nothing is due on an idle connection: what makes it readable is its end.
+            return not selector.select(0)
+
+    def ask(self, request: Request, target: str) -> http.client.HTTPResponse:
+        """Send `request`, and return the answer once its head is in."""
+        content = request.content or b""
+        self.start_wait()
+        self._http.putrequest(request.method, target, skip_accept_encoding=True)
+        for name, value in headers_of(request):
+            self._http.putheader(name, value)
+        if request.content is not None:
+            self._http.putheader("Content-Length", str(len(content)))
+        # In pieces, since a timeout counts for the whole of what is sent at once; the first goes along with the head.
+        self._http.endheaders(content[:_PIECE] or None)
+        for start in range(_PIECE, len(content), _PIECE):
+            self.start_wait()
+            self._http.send(content[start : start + _PIECE])
+        response = self._http.getresponse()
+        # http.client takes a head that breaks off for a whole one, and skips what is no field.
+        if self._has_ended or response.msg.defects:
+            raise http.client.HTTPException("the head of the answer is not whole")
+        return response
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._http.close()
+
+    def _response(self, sock: object, **options: Any) -> http.client.HTTPResponse:
+        return http.client.HTTPResponse(cast("socket.socket", _TimedSocket(self)), **options)
+
+
+class _TimedSocket(io.RawIOBase):
+    """What http.client reads an answer from: each read of the socket waits as long as the connection's limits say."""
+
+    def __init__(self, connection: _Connection) -> None:
+        self._connection = connection
+        self._raw = connection.socket.makefile("rb", buffering=0)
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> Optional[int]:
+        self._connection.start_wait()
+        size = self._raw.readinto(buffer)
+        if size == 0:
+            self._connection.note_end()
+        return size
+
+    def close(self) -> None:
+        # This, too, holds the socket open: http.client closes its own end early, when no further answer will come.
+        self._raw.close()
+        super().close()
+
+
+class _Answer:
+    """An ``http.client.HTTPResponse`` whose body is read as it comes."""
+
+    def __init__(self, transport: _Transport, connection: _Connection, response: http.client.HTTPResponse) -> None:
+        self.status = response.status
+        self.headers = response.getheaders()
+        self._transport = transport
+        self._connection = connection
+        self._is_open = True
+        self._response = response
+        self._decoder = ContentDecoder(response.getheader("Content-Encoding", ""))
+
+    def read(self, timeout: Optional[float]) -> bytes:
+        self._connection.limit(None, None if timeout is None else time.monotonic() + timeout)
+        while True:
+            data = self._response.read1(_READ_SIZE)
+            if not data:
+                self._finish()
+                return b""
+            data = self._decoder.decode(data)
+            if data:
+                return data
+
+    def close(self) -> None:
+        self._response.close()
+        if self._is_open:
+            self._is_open = False
+            self._connection.close()
+
+    def _finish(self) -> None:
+        if self._response.length:
+            # http.client calls this an end.
+            raise http.client.IncompleteRead(b"", self._response.length)
+        self._decoder.finish()
+        # Closed before it is used again, or the connection would think that it is still being read.
+        self._response.close()
+        if self._is_open and not self._response.will_close:
+            self._is_open = False
+            self._transport.keep(self._connection)
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        return public_type(__name__, name)
