@@ -1,0 +1,86 @@
+"""All that is checked of this project: ``nox`` runs everything, ``nox -s tests`` a part, ``nox -l`` lists the parts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "virtualenv"
+# A virtualenv that is made anew cannot hide a dependency that is missing; at a desk, minutes matter more.
+nox.options.reuse_venv = "no" if "CI" in os.environ else "yes"
+nox.options.sessions = ["tests", "examples", "lint", "types", "faces", "docs"]
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def is_present(version: str) -> bool:
+    """Whether there is a Python of this version: a command of that name may be a stand-in that leads nowhere."""
+    command = shutil.which(f"python{version}")
+    return command is not None and subprocess.run([command, "-c", ""], capture_output=True).returncode == 0  # noqa: S603
+
+
+# Asked for by name, a Python that is missing is an error under CI; one that is not here is not asked for.
+PYTHONS = [
+    version for version in nox.project.python_versions(PYPROJECT) if version == RUNNING or is_present(version)
+] or [RUNNING]
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Install the project as its users get it, and what the named dependency groups hold."""
+    session.install(".[all]", *nox.project.dependency_groups(PYPROJECT, *groups))
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests on each Python that is here; the newest then tells what all of them together have covered."""
+    install(session, "test")
+    if session.python == PYTHONS[0]:
+        session.run("coverage", "erase")
+    # As a script: ``python -m`` would put the checkout before the package that was installed.
+    session.run("coverage", "run", f"{session.bin}/pytest", "--ignore=tests/examples", *session.posargs)
+    if session.python == PYTHONS[-1] and not session.posargs:
+        session.run("coverage", "combine")
+        session.run("coverage", "report")
+
+
+@nox.session(python=[PYTHONS[0], PYTHONS[-1]] if PYTHONS[1:] else PYTHONS)
+def examples(session: nox.Session) -> None:
+    """Run the examples of embedding, in the loops of other libraries, on the oldest and the newest Python."""
+    install(session, "test", "examples")
+    session.run("pytest", "tests/examples", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Look for what ruff finds fault with, its own formatting included."""
+    session.install(*nox.project.dependency_groups(PYPROJECT, "lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types with mypy and pyright, both strict."""
+    install(session, "test", "types", "examples")
+    session.run("mypy")
+    session.run("pyright", "--pythonpath", f"{session.bin}/python")
+
+
+@nox.session
+def faces(session: nox.Session) -> None:
+    """Check that the clients' generated methods are what the core defines."""
+    session.install(".")
+    session.run("python", "-m", "meshapi_transports._faces", "--check")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Run every example of the README and the documentation."""
+    install(session, "test")
+    session.run("pytest", "tests/test_docs.py", *session.posargs)

@@ -1,0 +1,80 @@
+"""What the type checkers make of `meshapi_core`, driven by hand; checked, never run."""
+
+from typing import Callable, List, Optional
+
+from typing_extensions import assert_type
+
+from meshapi_core import (
+    NEED_DATA,
+    NEED_RESPONSE,
+    Call,
+    ChatCompletionChunk,
+    ChatCompletionMessage,
+    ChatCompletionParams,
+    ChatCompletionResponse,
+    ChatMessage,
+    Done,
+    Failure,
+    MeshAPIConfig,
+    MeshAPICore,
+    MeshAPIError,
+    Request,
+    ResponseHead,
+    RetryPolicy,
+    SendRequest,
+    SSEDecoder,
+    State,
+    StreamCall,
+    Timeout,
+    UsageInfo,
+    Wait,
+)
+
+core = MeshAPICore(MeshAPIConfig(token="rsk_..."), jitter=lambda: 1.0)
+assert_type(core.config, MeshAPIConfig)
+assert_type(core.config.timeout, Timeout)
+assert_type(core.config.retry, RetryPolicy)
+params = ChatCompletionParams(model="openai/gpt-4o-mini", messages=[ChatMessage(role="user", content="hi")])
+
+call = core.chat.completions.create(params, timeout=Timeout(total=5.0), max_retries=0, request_id="mine")
+assert_type(call, Call[ChatCompletionResponse])
+assert_type(call.result, ChatCompletionResponse)
+assert_type(call.result.choices[0].message, Optional[ChatCompletionMessage])
+assert_type(call.result.usage, Optional[UsageInfo])
+assert_type(call.result.request_id, str)
+assert_type(call.state, State)
+assert_type(call.response, Optional[ResponseHead])
+
+stream = core.chat.completions.stream(params, extra_body={"new": True})
+assert_type(stream, StreamCall[ChatCompletionChunk])
+assert_type(stream.events(), List[ChatCompletionChunk])
+
+
+def every_action_is_told_apart(send: Callable[[Request], None], sleep: Callable[[float], None]) -> None:
+    """The five kinds of action narrow, the sentinels among them, until nothing is left."""
+    action = call.next_action()
+    if isinstance(action, SendRequest):
+        send(action.request)
+        call.request_sent()
+    elif action is NEED_RESPONSE:
+        call.receive_response(200, {"content-type": "application/json"})
+        call.receive_response(200, [(b"content-type", b"application/json")])
+    elif action is NEED_DATA:
+        call.receive_data(b"")
+        call.receive_eof()
+    elif isinstance(action, Wait):
+        sleep(action.seconds)
+        call.wait_elapsed()
+    else:
+        assert_type(action, Done)
+    call.receive_failure(Failure.CONNECT, OSError())
+
+
+def errors_tell_what_they_know(error: MeshAPIError) -> None:
+    """The attributes of an error have types of their own."""
+    assert_type(error.status, int)
+    assert_type(error.error_code, str)
+    assert_type(error.retry_after_seconds, Optional[float])
+
+
+assert_type([event.data for event in SSEDecoder().receive_data(b"data: 1\n\n")], List[str])
