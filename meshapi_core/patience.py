@@ -10,9 +10,6 @@ from .config import Timeout
 
 __all__ = ["Patience"]
 
-# Less than this is nothing: a clock's last digit, or the slack of a timer that fired.
-_NOTHING = 0.001
-
 
 class Patience:
     """How much longer the caller of a call waits.  It has no clock: each method is told the time.
@@ -63,9 +60,12 @@ class Patience:
         """Whether the call would have time to go on after a `Wait` of `seconds`; if not, report `Failure.DEADLINE`."""
         return seconds < _or_ever(self.total_left(now))
 
-    def failure(self, now: float) -> Failure:
-        """What to report when the time is over: that of the whole call, or that of what is waited for."""
-        return self._failure if self.allows(_NOTHING, now) else Failure.DEADLINE
+    @property
+    def failure(self) -> Failure:
+        """What to report when the time is over: the limit that ends first, be it the call's own or that of the wait."""
+        if self._timeout.total is not None and self._began + self._timeout.total <= self._since + _or_ever(self._limit):
+            return Failure.DEADLINE
+        return self._failure
 
 
 def _or_ever(seconds: Optional[float]) -> float:

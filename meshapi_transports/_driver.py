@@ -47,7 +47,7 @@ DRAIN_BYTES = 65536
 IDLE_CONNECTIONS = 100
 IDLE_SECONDS = 15.0
 
-# Limits must be more than nothing.
+# Less than this is nothing: a clock's last digit, or the slack of a timer that fired.
 _NO_TIME = 0.001
 
 FailureTable = Mapping[Type[Exception], Failure]
@@ -128,7 +128,8 @@ class BaseRun:
 
     def _fail_with(self, failure: Failure, cause: Optional[Exception] = None) -> None:
         # Once the time for the whole call is used up, nothing else matters.
-        is_late = self._patience.failure(self._current_time()) is Failure.DEADLINE
+        left = self._patience.total_left(self._current_time())
+        is_late = left is not None and left < _NO_TIME
         self._call.receive_failure(Failure.DEADLINE if is_late else failure, cause)
 
 

@@ -23,10 +23,10 @@ def test_connecting_and_waiting_have_their_own_limits():
     patience = Patience(Timeout(connect=3, idle=10), now=100.0)
     patience.start_connecting(101.0)
     assert (patience.expires_at, patience.seconds_left(102.0)) == (104.0, 2.0)
-    assert patience.failure(104.0) is Failure.CONNECT_TIMEOUT
+    assert patience.failure is Failure.CONNECT_TIMEOUT
     patience.start_waiting(103.0)
     assert (patience.expires_at, patience.seconds_left(112.0)) == (113.0, 1.0)
-    assert patience.failure(113.0) is Failure.TIMEOUT
+    assert patience.failure is Failure.TIMEOUT
     patience.start_waiting(112.0)
     assert patience.expires_at == 122.0
 
@@ -44,8 +44,7 @@ def test_the_whole_call_ends_before_what_it_waits_for(idle):
     patience = Patience(Timeout(connect=10, idle=idle, total=5), now=0.0)
     patience.start_waiting(1.0)
     assert (patience.expires_at, patience.seconds_left(2.0), patience.total_left(2.0)) == (5.0, 3.0, 3.0)
-    assert patience.failure(4.0) is Failure.TIMEOUT
-    assert patience.failure(5.0) is Failure.DEADLINE
+    assert patience.failure is Failure.DEADLINE
 
 
 def test_a_wait_is_allowed_if_it_leaves_time_to_go_on():
