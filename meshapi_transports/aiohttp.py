@@ -23,6 +23,7 @@ from ._public import missing, public_type
 try:
     import aiohttp
     import yarl
+    from aiohttp.http_exceptions import HttpProcessingError
 except ImportError as error:
     raise missing("aiohttp") from error
 
@@ -39,7 +40,7 @@ else:
     def _put_off(scope: _Timeout, when: float, task: Any) -> None:
         scope.update(when)
         # It takes whoever asks for the one that is to be stopped.
-        scope._task = task
+        scope._task = task  # pyright: ignore[reportPrivateUsage]
 
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ _FAILURES: FailureTable = {
     aiohttp.ServerTimeoutError: Failure.TIMEOUT,
     aiohttp.ClientError: Failure.CONNECTION_LOST,
     # What aiohttp's parser in Python lets through, where the one in C says ClientPayloadError.
-    aiohttp.http_exceptions.HttpProcessingError: Failure.CONNECTION_LOST,
+    HttpProcessingError: Failure.CONNECTION_LOST,
     ContentCodingError: Failure.CONNECTION_LOST,
     # From the limits that the adapter sets around aiohttp's own.
     asyncio.TimeoutError: Failure.TIMEOUT,
@@ -119,7 +120,7 @@ class _Transport:
         middlewares = None
         if not self._is_own and (session.auth is not None or session.trust_env):
             # aiohttp refuses our header beside the session's auth or that of .netrc, so it is set in the end.
-            middlewares = (*session._middlewares, _authorizing(headers.pop("Authorization")))
+            middlewares = (*session._middlewares, _authorizing(headers.pop("Authorization")))  # pyright: ignore[reportPrivateUsage]
         upload = _Upload(request.content or b"", timeout)
         if upload.is_large:
             headers["Content-Length"] = str(len(upload.content))
@@ -226,7 +227,7 @@ class _Answer:
         content = self._response.content
         while True:
             # Once the connection has broken, aiohttp forgets what had arrived before.
-            data = b"" if content.exception() is None else content._read_nowait(-1)
+            data = b"" if content.exception() is None else content._read_nowait(-1)  # pyright: ignore[reportPrivateUsage]
             if not data:
                 data = await content.readany()
             if not data:

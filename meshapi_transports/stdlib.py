@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 import time
-from typing import TYPE_CHECKING, Any, List, Optional, cast
+from typing import TYPE_CHECKING, Any, List, Optional, Tuple, cast
 from urllib.parse import SplitResult, urlsplit
 
 from meshapi_core import Failure, Request, Timeout
@@ -209,7 +209,16 @@ class _Connection:
         self._http.close()
 
     def _response(self, sock: object, **options: Any) -> http.client.HTTPResponse:
-        return http.client.HTTPResponse(cast("socket.socket", _TimedSocket(self)), **options)
+        return _Response(cast("socket.socket", _TimedSocket(self)), **options)
+
+
+class _Response(http.client.HTTPResponse):
+    """The answer after any interim ones; http.client skips 100 alone, and takes another 1xx for the answer."""
+
+    def _read_status(self) -> Tuple[str, int, str]:
+        version, status, reason = cast("Any", super())._read_status()
+        is_interim = 100 < status < 200 and status != http.client.SWITCHING_PROTOCOLS
+        return version, http.client.CONTINUE if is_interim else status, reason
 
 
 class _TimedSocket(io.RawIOBase):
