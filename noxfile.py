@@ -13,7 +13,7 @@ nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "virtualenv"
 # A virtualenv that is made anew cannot hide a dependency that is missing; at a desk, minutes matter more.
 nox.options.reuse_venv = "no" if "CI" in os.environ else "yes"
-nox.options.sessions = ["tests", "examples", "lint", "types", "faces", "docs"]
+nox.options.sessions = ["tests", "conformance", "examples", "lint", "types", "faces", "docs"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -31,6 +31,10 @@ PYTHONS = [
 ] or [RUNNING]
 
 
+# What is left to sessions of its own: it needs other libraries, or takes long.
+EVERYDAY = ["--ignore=tests/examples", "--ignore=tests/transports/test_conformance_tool.py"]
+
+
 def install(session: nox.Session, *groups: str) -> None:
     """Install the project as its users get it, and what the named dependency groups hold."""
     session.install(".[all]", *nox.project.dependency_groups(PYPROJECT, *groups))
@@ -43,7 +47,8 @@ def tests(session: nox.Session) -> None:
     if session.python == PYTHONS[0]:
         session.run("coverage", "erase")
     # As a script: ``python -m`` would put the checkout before the package that was installed.
-    session.run("coverage", "run", f"{session.bin}/pytest", "--ignore=tests/examples", *session.posargs)
+    # Several at once: most of a test's time is spent waiting for a server that is told to be slow.
+    session.run("coverage", "run", f"{session.bin}/pytest", "-n4", *EVERYDAY, *session.posargs)
     if session.python == PYTHONS[-1] and not session.posargs:
         session.run("coverage", "combine")
         session.run("coverage", "report")
@@ -54,6 +59,13 @@ def examples(session: nox.Session) -> None:
     """Run the examples of embedding, in the loops of other libraries, on the oldest and the newest Python."""
     install(session, "test", "examples")
     session.run("pytest", "tests/examples", *session.posargs)
+
+
+@nox.session(python=PYTHONS[-1])
+def conformance(session: nox.Session) -> None:
+    """Run the public conformance tool on every client, and on adapters that each break one of its rules."""
+    install(session, "test")
+    session.run("pytest", "-n4", "tests/transports/test_conformance_tool.py", *session.posargs)
 
 
 @nox.session

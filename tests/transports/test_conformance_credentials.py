@@ -176,6 +176,17 @@ async def test_tls(face, authority):
         assert server.accepted == 1
 
 
+async def test_authority_beside_that_of_the_environment(face, authority, monkeypatch, tmp_path):
+    """The CA that was set on an injected object stands, whatever CA the environment names."""
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(str(other))
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.setenv(name, str(other))
+    with tls_server(authority) as server:
+        async with face.own(ca=authority[1]) as own, face.injected(own, server) as client:
+            assert await ask(client, "create") == "secretly"
+
+
 async def test_unknown_authority(face, authority):
     """A certificate of an unknown CA is refused before anything is sent."""
     policy = RecordingPolicy(max_retries=0)

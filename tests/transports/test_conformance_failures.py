@@ -59,7 +59,7 @@ from .faces import (
 
 pytestmark = pytest.mark.anyio
 
-SHORT = 0.08
+SHORT = 0.15
 BOTH_WAYS = pytest.mark.parametrize("way", ["create", "stream"])
 
 
@@ -138,6 +138,14 @@ async def test_stream_cut_within_its_compression(face):
     with RawServer(replies(stream_head("Content-Encoding: gzip") + http_chunk(body) + LAST_CHUNK)) as server:
         async with face.client(server) as client:
             assert type(await read_to_failure(stream(client))) is StreamInterruptedError
+
+
+async def test_answer_cut_within_its_compression(face):
+    """A compressed answer whose last bytes are missing cannot be trusted, even if what came is whole."""
+    body = gzip.compress(json.dumps(chat_completion()).encode())[:-4]
+    with RawServer(replies(answer(body, 200, "Content-Encoding: gzip"))) as server:
+        async with face.client(server) as client:
+            assert type(await failure(create(client))) is APIConnectionError
 
 
 async def test_stream_that_ends_in_order_before_its_last_event(face):
@@ -492,7 +500,7 @@ async def test_total_does_not_let_a_retry_wait(face):
 async def test_total_counts_all_attempts(face):
     """`total` goes on counting through retries."""
     with RawServer(replies(answer(b"", 503), lambda connection, request: connection.wait_closed())) as server:
-        async with face.client(server, timeout=Timeout(total=SHORT), retry=RecordingPolicy()) as client:
+        async with face.client(server, timeout=Timeout(total=0.5), retry=RecordingPolicy()) as client:
             error = await failure(create(client))
         assert type(error) is APITimeoutError
         assert len(server.requests) == 2
@@ -655,7 +663,7 @@ async def test_location_that_is_no_url(face, location):
     with RawServer(replies(answer(b"", 302, f"Location: {location}"))) as server:
         async with face.client(server) as client:
             error = await failure(create(client))
-    if face.library.module.endswith("httpx"):
+    if "httpx" in face.library.module:
         assert type(error) in (RedirectError, APIConnectionError)
     else:
         assert (type(error), error.status) == (RedirectError, 302)
