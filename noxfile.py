@@ -65,7 +65,7 @@ def examples(session: nox.Session) -> None:
 def conformance(session: nox.Session) -> None:
     """Run the public conformance tool on every client, and on adapters that each break one of its rules."""
     install(session, "test")
-    session.run("pytest", "-n4", "tests/transports/test_conformance_tool.py", *session.posargs)
+    session.run("pytest", "tests/transports/test_conformance_tool.py", *session.posargs)
 
 
 @nox.session
