@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, List, Mapping, Optional, Protocol, Tuple, Union
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
@@ -29,7 +29,16 @@ __all__ = [
     "Wait",
 ]
 
-HeadersLike = Union[Mapping[str, str], Iterable[Tuple[Union[str, bytes], Union[str, bytes]]]]
+
+class SupportsItems(Protocol):
+    """Header fields like those of http.client: no mapping, but something that can list its pairs."""
+
+    def items(self) -> Iterable[Tuple[str, str]]:
+        """The (name, value) pairs."""
+        ...
+
+
+HeadersLike = Union[Mapping[str, str], SupportsItems, Iterable[Tuple[Union[str, bytes], Union[str, bytes]]]]
 """Header fields as HTTP libraries give them: a mapping of text, or (name, value) pairs of text or bytes."""
 
 
@@ -55,7 +64,7 @@ class Headers(Mapping[str, str]):
         if self._by_name is None:
             by_name: Dict[str, str] = {}
             fields: Any = self._fields
-            for raw_name, raw_value in fields.items() if isinstance(self._fields, Mapping) else fields:
+            for raw_name, raw_value in fields.items() if hasattr(fields, "items") else fields:
                 name, value = _text(raw_name).lower(), _text(raw_value)
                 by_name[name] = f"{by_name[name]}, {value}" if name in by_name else value
             self._by_name = by_name

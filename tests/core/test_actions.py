@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import email.message
 import pickle
 
 import pytest
@@ -100,3 +101,12 @@ def test_a_request_has_the_fields_of_http_1():
     request = Request("POST", "http://[::1]:81/x", (("X-Name", "1"),), b"1234")
     assert request.http1_headers() == [(b"Host", b"[::1]:81"), (b"X-Name", b"1"), (b"Content-Length", b"4")]
     assert Request("GET", "http://host/x", ()).http1_headers() == [(b"Host", b"host")]
+
+
+def test_headers_of_the_standard_library():
+    """An email.message.Message, as http.client gives it, has pairs but is no mapping."""
+    message = email.message.Message()
+    message["X-Request-Id"] = "req-1"
+    message["Via"] = "a"
+    message["Via"] = "b"
+    assert dict(Headers(message)) == {"x-request-id": "req-1", "via": "a, b"}

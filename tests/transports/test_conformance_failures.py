@@ -59,7 +59,7 @@ from .faces import (
 
 pytestmark = pytest.mark.anyio
 
-SHORT = 0.15
+SHORT = 0.5
 BOTH_WAYS = pytest.mark.parametrize("way", ["create", "stream"])
 
 
@@ -381,12 +381,12 @@ async def test_events_keep_a_stream_alive(face):
         connection.receive_request()
         connection.send(stream_head())
         for text in "abcd":
-            pause.wait(0.1)
+            pause.wait(0.4)
             connection.send(http_chunk(sse_event(chat_chunk(text))))
         connection.send(http_chunk(sse_event("[DONE]")), LAST_CHUNK)
 
     with RawServer(script) as server:
-        async with face.client(server, timeout=0.35) as client:
+        async with face.client(server, timeout=1.2) as client:
             assert await read(stream(client)) == "abcd"
 
 
@@ -500,7 +500,7 @@ async def test_total_does_not_let_a_retry_wait(face):
 async def test_total_counts_all_attempts(face):
     """`total` goes on counting through retries."""
     with RawServer(replies(answer(b"", 503), lambda connection, request: connection.wait_closed())) as server:
-        async with face.client(server, timeout=Timeout(total=0.5), retry=RecordingPolicy()) as client:
+        async with face.client(server, timeout=Timeout(total=1.5), retry=RecordingPolicy()) as client:
             error = await failure(create(client))
         assert type(error) is APITimeoutError
         assert len(server.requests) == 2

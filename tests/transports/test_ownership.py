@@ -16,7 +16,7 @@ from .faces import TOKEN, ask, create, failure, read, stream, until
 
 pytestmark = pytest.mark.anyio
 
-SHORT = 0.15
+SHORT = 0.5
 
 
 @only(lambda face: face.shares_connections)
