@@ -63,8 +63,8 @@ class _Watch:
 
 
 def _is_forbidden(event, args):
-    # hypothesis keeps what it learns in a directory of its own.
-    if ".hypothesis" in repr(args):
+    # hypothesis keeps what it learns in a directory of its own, and imports their byte code in theirs.
+    if ".hypothesis" in repr(args) or "__pycache__" in repr(args):
         return False
     return event.startswith(_FORBIDDEN) or (event == "open" and _is_forbidden_open(*args))
 
@@ -74,13 +74,8 @@ def _is_forbidden_open(path, mode, flags):
         # The descriptor was seen when it was opened.
         return False
     path = os.fsdecode(path)
-    # Imports read modules and write their byte code, and tracebacks read sources.
-    if (
-        path.endswith((".py", ".pyc", ".so", ".pyd"))
-        or "__pycache__" in path
-        or path in sys.path
-        or path.startswith("<")
-    ):
+    # Imports read modules, and tracebacks read sources.
+    if path.endswith((".py", ".pyc", ".so", ".pyd")) or path in sys.path or path.startswith("<"):
         return False
     is_writing = bool(mode and set(mode) & set("wax+")) or bool(flags & _WRITING)
     # The data of installed packages (entry points, tables of characters) is read by the tools, not by the core.
