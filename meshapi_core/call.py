@@ -141,6 +141,7 @@ TRANSITIONS: Dict[State, Dict[Input, State]] = {
 _EMBEDDERS_INPUTS = (Input.REQUEST_SENT, Input.RESPONSE, Input.DATA, Input.EOF, Input.FAILURE, Input.WAIT_ELAPSED)
 
 
+_DONE = Done()
 _ENDS = frozenset({State.DONE, State.FAILED})
 # Where it does not matter what else comes of the answer.
 _UNCONCERNED = _ENDS | {State.WAIT}
@@ -335,7 +336,7 @@ class _Machine(abc.ABC, Generic[T]):
             self._fail_or_retry(error, failure, cause)
         else:
             self._conclude(Input.SUCCEED)
-            self._action = Done()
+            self._action = _DONE
 
     @property
     def _has_started(self) -> bool:

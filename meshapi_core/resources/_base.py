@@ -224,7 +224,8 @@ def read_json(model: Type[ModelT], text: str) -> ModelT:
 def _answer_reader(model: Type[AnswerT]) -> Callable[[ResponseHead, bytes], AnswerT]:
     def read(head: ResponseHead, body: bytes) -> AnswerT:
         # Decoded here, and not by pydantic: a byte that is not UTF-8 must not cost the whole answer.
-        text = body.decode("utf-8-sig", "replace")
+        # And not as "utf-8-sig", whose decoder is written in Python: a byte order mark is rare.
+        text = body.decode("utf-8", "replace").lstrip("\ufeff")
         try:
             answer = read_json(model, text)
         except ValidationError as error:
