@@ -219,7 +219,7 @@ class AsyncStream(BaseStream[E]):
         return self._events.popleft()
 
     async def __aenter__(self) -> Self:
-        while not self._is_open:
+        while not self._can_be_entered:
             await self._advance()
         return self
 

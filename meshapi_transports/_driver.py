@@ -169,7 +169,8 @@ class BaseStream(Generic[E]):
         return self._call.request_id
 
     @property
-    def _is_open(self) -> bool:
+    def _can_be_entered(self) -> bool:
+        # The head is there, or nothing is to come any more.
         return self._call.state is State.RECEIVE_EVENTS or self._is_closed
 
     def _raise_if_failed(self) -> None:

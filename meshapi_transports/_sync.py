@@ -207,7 +207,7 @@ class Stream(BaseStream[E]):
         return self._events.popleft()
 
     def __enter__(self) -> Self:
-        while not self._is_open:
+        while not self._can_be_entered:
             self._advance()
         return self
 
