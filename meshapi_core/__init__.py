@@ -34,9 +34,9 @@ _ROOMS = {
     "call": (
         "TRANSITIONS",
         "AnyCall",
-        "Assembled",
         "Call",
         "Input",
+        "ItemsCall",
         "State",
         "StreamCall",
     ),
@@ -64,7 +64,17 @@ _ROOMS = {
         "RedirectError",
         "ResponseParseError",
         "StreamInterruptedError",
+        "StructuredOutputError",
         "UnprocessableEntityError",
+    ),
+    "models.batches": (
+        "BatchListResponse",
+        "BatchObject",
+        "BatchRequestItem",
+        "BatchResult",
+        "BatchResultError",
+        "BatchResultResponse",
+        "CreateBatchParams",
     ),
     "models.chat": (
         "AudioOutputOptions",
@@ -84,6 +94,7 @@ _ROOMS = {
         "ImageDetail",
         "ImageOptions",
         "InputAudio",
+        "ParsedChatCompletion",
         "TokenUsage",
         "Tool",
         "ToolCall",
@@ -95,6 +106,59 @@ _ROOMS = {
         "ToolFunction",
         "UsageInfo",
         "VideoUrl",
+    ),
+    "models.compare": (
+        "CompareParams",
+        "CompareResponse",
+        "CompareStreamEvent",
+        "ModelCompareResult",
+        "ModelOverride",
+    ),
+    "models.embeddings": (
+        "EmbeddingItem",
+        "EmbeddingsParams",
+        "EmbeddingsResponse",
+        "EmbeddingsUsage",
+        "ImageEmbeddingUrl",
+        "MultimodalEmbeddingInput",
+        "ProviderPreferences",
+        "VideoEmbeddingUrl",
+    ),
+    "models.files": (
+        "FileObject",
+        "UploadBatchFileParams",
+    ),
+    "models.images": (
+        "ImageEditParams",
+        "ImageGenerationChunk",
+        "ImageGenerationParams",
+        "ImageGenerationResponse",
+        "ImageItem",
+        "ImageRef",
+        "ImageUsage",
+    ),
+    "models.models": (
+        "ListModelsParams",
+        "ModelInfo",
+        "ModelPricing",
+        "ModelSearchParams",
+        "ModelsPage",
+    ),
+    "models.responses": (
+        "BuiltinTool",
+        "ResponsesFunctionTool",
+        "ResponsesListItem",
+        "ResponsesListResponse",
+        "ResponsesParams",
+        "ResponsesResponse",
+        "ResponsesStreamEvent",
+        "ResponsesUsage",
+    ),
+    "models.templates": (
+        "CreateTemplateParams",
+        "TemplateMessage",
+        "TemplateSummary",
+        "UpdateTemplateParams",
     ),
     "patience": ("Patience",),
     "retry": (
@@ -114,7 +178,15 @@ if TYPE_CHECKING:
     from .client import *
     from .config import *
     from .errors import *
+    from .models.batches import *
     from .models.chat import *
+    from .models.compare import *
+    from .models.embeddings import *
+    from .models.files import *
+    from .models.images import *
+    from .models.models import *
+    from .models.responses import *
+    from .models.templates import *
     from .patience import *
     from .retry import *
     from .sse import *

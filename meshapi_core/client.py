@@ -9,7 +9,15 @@ from .config import MeshAPIConfig
 
 # Resources are imported when they are first used: their models cost more than the rest of the core.
 if TYPE_CHECKING:
+    from .resources.batches import Batches
     from .resources.chat import Chat
+    from .resources.compare import Compare
+    from .resources.embeddings import Embeddings
+    from .resources.files import Files
+    from .resources.images import Images
+    from .resources.models import Models
+    from .resources.responses import Responses
+    from .resources.templates import Templates
 
 __all__ = ["MeshAPICore"]
 
@@ -43,3 +51,59 @@ class MeshAPICore:
         from .resources.chat import Chat
 
         return Chat(self.config, self._jitter)
+
+    @cached_property
+    def responses(self) -> Responses:
+        """The Responses API: a model's answers, which the gateway can remember."""
+        from .resources.responses import Responses
+
+        return Responses(self.config, self._jitter)
+
+    @cached_property
+    def embeddings(self) -> Embeddings:
+        """Texts, images and videos as vectors."""
+        from .resources.embeddings import Embeddings
+
+        return Embeddings(self.config, self._jitter)
+
+    @cached_property
+    def images(self) -> Images:
+        """Images, drawn and edited."""
+        from .resources.images import Images
+
+        return Images(self.config, self._jitter)
+
+    @cached_property
+    def compare(self) -> Compare:
+        """The same question to several models."""
+        from .resources.compare import Compare
+
+        return Compare(self.config, self._jitter)
+
+    @cached_property
+    def files(self) -> Files:
+        """The inputs and outputs of batches."""
+        from .resources.files import Files
+
+        return Files(self.config, self._jitter)
+
+    @cached_property
+    def batches(self) -> Batches:
+        """Many requests that are run later, at a lower price."""
+        from .resources.batches import Batches
+
+        return Batches(self.config, self._jitter)
+
+    @cached_property
+    def models(self) -> Models:
+        """Which models there are, what they can do and cost."""
+        from .resources.models import Models
+
+        return Models(self.config, self._jitter)
+
+    @cached_property
+    def templates(self) -> Templates:
+        """Prompts that the gateway keeps and fills in."""
+        from .resources.templates import Templates
+
+        return Templates(self.config, self._jitter)

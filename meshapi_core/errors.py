@@ -18,6 +18,7 @@ One tree::
     │   └── APITimeoutError         it did not come in time
     ├── StreamInterruptedError    a stream broke off before its end
     └── ResponseParseError        an answer of success that could not be understood
+        └── StructuredOutputError   a model's answer that has not the shape that was asked for
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ __all__ = [
     "RedirectError",
     "ResponseParseError",
     "StreamInterruptedError",
+    "StructuredOutputError",
     "UnprocessableEntityError",
 ]
 
@@ -180,6 +182,35 @@ class StreamInterruptedError(MeshAPIError):
 
 class ResponseParseError(MeshAPIError):
     """The gateway reported success, but the answer could not be read as what it should be."""
+
+
+class StructuredOutputError(ResponseParseError):
+    """The model answered, but not in the shape that was asked for.
+
+    `details` says what is wrong with which field, `partial` is the whole completion.
+
+    Attributes:
+        text: what the model wrote, as it is.
+        is_correctable: whether the model could be told what is wrong, and asked again.
+    """
+
+    def __init__(self, message: str, *, text: str = "", is_correctable: bool = False, **about: Any) -> None:
+        super().__init__(message, **about)
+        self.text = text
+        self.is_correctable = is_correctable
+
+    def correction(self) -> str:
+        """What to tell the model that answered so, to have it answer once more."""
+        problems = "\n".join(f"- {_problem(detail)}" for detail in self.details)
+        return (
+            f"That answer does not have the shape that was asked for:\n{problems}\n"
+            "Answer once more: with JSON that fits the schema, and with nothing beside it."
+        )
+
+
+def _problem(detail: Any) -> str:
+    where = ".".join(str(step) for step in detail["loc"])
+    return f"{where}: {detail['msg']}" if where else str(detail["msg"])
 
 
 _CODE_OF_STATUS = {

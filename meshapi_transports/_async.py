@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Optional, Protocol, Type, TypeVar
+from typing import TYPE_CHECKING, Any, AsyncIterator, Generic, Optional, Protocol, Type, TypeVar
 
-from meshapi_core import NEED_DATA, AnyCall, Call, Failure, HeadersLike, Request, SendRequest, StreamCall, Timeout, Wait
+from typing_extensions import TypeVar as TypeVarWithDefault
+
+from meshapi_core import (
+    NEED_DATA,
+    AnyCall,
+    Call,
+    Failure,
+    HeadersLike,
+    ItemsCall,
+    Request,
+    SendRequest,
+    StreamCall,
+    Timeout,
+    Wait,
+)
 
 from ._core import ClientOptions, make_core
-from ._driver import DRAIN_BYTES, DRAIN_SECONDS, BaseRun, BaseStream, FailureTable
+from ._driver import DRAIN_BYTES, DRAIN_SECONDS, BaseItems, BaseRun, BaseStream, FailureTable
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["BaseAsyncMeshAPI", "AsyncAnswer", "AsyncStream", "AsyncTransport", "perform"]
+__all__ = ["BaseAsyncMeshAPI", "AsyncAnswer", "AsyncItems", "AsyncStream", "AsyncTransport", "perform"]
 
 T = TypeVar("T")
 E = TypeVar("E")
+R = TypeVarWithDefault("R", default=Any)
 
 
 class AsyncAnswer(Protocol):
@@ -113,7 +128,8 @@ class _Run(BaseRun):
     async def drain(self) -> None:
         """Read what is left of the framing, so that the connection can serve another call; then let go of it."""
         answer = self._answer
-        assert answer is not None  # a stream is not over before it has one
+        if answer is None:
+            return
         deadline = self._transport.current_time() + DRAIN_SECONDS
         unread = DRAIN_BYTES
         try:
@@ -140,6 +156,8 @@ class _Run(BaseRun):
             self._answer.abort()
 
     async def _send(self, request: Request) -> None:
+        # A call of several requests is done with the answer to the one before.
+        await self.aclose()
         try:
             answer = await self._transport.send(request, self._limits_for_sending())
         except self._exceptions as error:
@@ -188,22 +206,20 @@ async def perform(transport: AsyncTransport, call: Call[T]) -> T:
     return call.result
 
 
-class AsyncStream(BaseStream[E]):
-    """The events of a stream: an iterator, and a context manager that frees the connection when it is left.
+class AsyncItems(BaseItems[E]):
+    """Items that may take several requests: an iterator, and a context manager that frees its connection in the end.
 
-    Made by the ``stream`` methods of a client.  Nothing is sent before the first event is asked for or the stream is
-    entered.  A stream that is left early, closed or dropped closes its connection at once; one that is read to its end
-    gives it back to the pool::
+    Made by methods such as ``client.batches.iterate``.  Nothing is sent before the first item is asked for, nor the
+    next request before its first item is.  Whoever stops early closes it, or uses it in a ``async with`` statement::
 
-        async with client.chat.completions.stream(params) as stream:
-            print(stream.request_id)
-            async for chunk in stream:
+        async with client.batches.iterate() as batches:
+            async for batch in batches:
                 ...
 
-    Iterating raises `MeshAPIError` once the stream has failed, after every event that had arrived.
+    Iterating raises `MeshAPIError` once a request has failed, after every item that had arrived.
     """
 
-    def __init__(self, transport: AsyncTransport, call: StreamCall[E]) -> None:
+    def __init__(self, transport: AsyncTransport, call: ItemsCall[E]) -> None:
         self._run = _Run(transport, call)
         super().__init__(call)
 
@@ -219,8 +235,6 @@ class AsyncStream(BaseStream[E]):
         return self._events.popleft()
 
     async def __aenter__(self) -> Self:
-        while not self._can_be_entered:
-            await self._advance()
         return self
 
     async def __aexit__(
@@ -237,7 +251,7 @@ class AsyncStream(BaseStream[E]):
             self._run.abort()
 
     async def aclose(self) -> None:
-        """Stop, and close the connection unless the stream was read to its end.  Closing twice does nothing."""
+        """Stop, and close the connection unless all was read to its end.  Closing twice does nothing."""
         if not self._is_closed:
             self._is_closed = True
             self._events.clear()
@@ -247,7 +261,7 @@ class AsyncStream(BaseStream[E]):
         try:
             goes_on = await self._run.step()
             events = self._call.events()
-            if events:
+            if events or not self._waits_for_events:
                 self._run.received()
                 self._events.extend(events)
             if not goes_on:
@@ -256,6 +270,72 @@ class AsyncStream(BaseStream[E]):
         except BaseException:
             await self.aclose()
             raise
+
+
+class AsyncStream(BaseStream[E, R], AsyncItems[E], Generic[E, R]):
+    """The events of a stream: an iterator, and a context manager that frees the connection when it is left.
+
+    Made by the ``stream`` methods of a client.  Nothing is sent before the first event is asked for or the stream is
+    entered.  A stream that is left early, closed or dropped closes its connection at once; one that is read to its end
+    gives it back to the pool::
+
+        async with client.chat.completions.stream(params) as stream:
+            print(stream.request_id)
+            async for chunk in stream:
+                ...
+
+    ``stream.text`` iterates the text alone; ``await stream.collect()`` reads all and puts it together.  Iterating
+    raises `MeshAPIError` once the stream has failed, after every event that had arrived.
+    """
+
+    def __init__(self, transport: AsyncTransport, call: StreamCall[E, R]) -> None:
+        super().__init__(transport, call)
+        self._call: StreamCall[E, R] = call
+
+    async def __aenter__(self) -> Self:
+        while not self._can_be_entered:
+            await self._advance()
+        return self
+
+    @property
+    def text(self) -> AsyncIterator[str]:
+        """The text alone, piece by piece as it comes; what the events hold beside it is passed over.
+
+        Raises:
+            TypeError: at the first event, if the events of this stream have no text.
+        """
+        return _Texts(self, self._call)
+
+    async def collect(self) -> R:
+        """Read the stream to its end, and put its events together, those included that were taken before.
+
+        Returns:
+            What the method without streaming would have given: for a chat a `ChatCompletionResponse`.
+
+        Raises:
+            MeshAPIError: the stream has failed; what had come is in the error's `partial`.
+            LocalProtocolError: the stream was closed before its end.
+        """
+        async for _ in self:
+            pass
+        return self._call.result
+
+
+class _Texts:
+    """The text of a stream's events."""
+
+    def __init__(self, events: AsyncIterator[E], call: StreamCall[E, Any]) -> None:
+        self._events = events
+        self._text_of = call.text_of
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        while True:
+            text = self._text_of(await self._events.__anext__())
+            if text:
+                return text
 
 
 class _Gate:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import traceback
 from collections import deque
 from dataclasses import replace
-from typing import Callable, Deque, Generic, List, Mapping, Optional, Set, Tuple, Type, TypeVar
+from typing import Any, Callable, Deque, Generic, List, Mapping, Optional, Set, Tuple, Type, TypeVar
+
+from typing_extensions import TypeVar as TypeVarWithDefault
 
 from meshapi_core import (
     AnyCall,
     Failure,
     HeadersLike,
+    ItemsCall,
     Patience,
     Request,
     ResponseHead,
     State,
-    StreamCall,
     Timeout,
     __version__,
 )
@@ -27,6 +29,7 @@ __all__ = [
     "DRAIN_SECONDS",
     "IDLE_CONNECTIONS",
     "IDLE_SECONDS",
+    "BaseItems",
     "BaseRun",
     "BaseStream",
     "FailureTable",
@@ -35,6 +38,7 @@ __all__ = [
 ]
 
 E = TypeVar("E")
+R = TypeVarWithDefault("R", default=Any)
 
 _USER_AGENT = f"meshapi-transports/{__version__}"
 
@@ -144,13 +148,15 @@ def _forget_locals(error: BaseException) -> None:
         chain = chain.__cause__ or chain.__context__
 
 
-class BaseStream(Generic[E]):
-    """What a stream can tell of itself without any I/O."""
+class BaseItems(Generic[E]):
+    """What a row of items can tell of itself without any I/O."""
 
+    # What the caller waits for: events, however many bytes come between them, or anything at all.
+    _waits_for_events = False
     # Until __init__ is through, there is nothing to close.
     _is_closed = True
 
-    def __init__(self, call: StreamCall[E]) -> None:
+    def __init__(self, call: ItemsCall[E]) -> None:
         self._call = call
         self._events: Deque[E] = deque()
         self._is_closed = False
@@ -168,12 +174,18 @@ class BaseStream(Generic[E]):
         """The gateway's name for the request; ``""`` until the answer's head has come, or if it gave none."""
         return self._call.request_id
 
-    @property
-    def _can_be_entered(self) -> bool:
-        # The head is there, or nothing is to come any more.
-        return self._call.state is State.RECEIVE_EVENTS or self._is_closed
-
     def _raise_if_failed(self) -> None:
         # A stream that has failed never looks as if it had ended, however often it is asked.
         if self._call.state is State.FAILED:
             self._call.next_action()
+
+
+class BaseStream(BaseItems[E], Generic[E, R]):
+    """What a stream can tell of itself without any I/O."""
+
+    _waits_for_events = True
+
+    @property
+    def _can_be_entered(self) -> bool:
+        # The head is there, or nothing is to come any more.
+        return self._call.state is State.RECEIVE_EVENTS or self._is_closed

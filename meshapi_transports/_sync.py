@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Optional, Protocol, Type, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Iterator, Optional, Protocol, Type, TypeVar
 
-from meshapi_core import NEED_DATA, AnyCall, Call, Failure, HeadersLike, Request, SendRequest, StreamCall, Timeout, Wait
+from typing_extensions import TypeVar as TypeVarWithDefault
+
+from meshapi_core import (
+    NEED_DATA,
+    AnyCall,
+    Call,
+    Failure,
+    HeadersLike,
+    ItemsCall,
+    Request,
+    SendRequest,
+    StreamCall,
+    Timeout,
+    Wait,
+)
 
 from ._core import ClientOptions, make_core
-from ._driver import DRAIN_BYTES, DRAIN_SECONDS, BaseRun, BaseStream, FailureTable
+from ._driver import DRAIN_BYTES, DRAIN_SECONDS, BaseItems, BaseRun, BaseStream, FailureTable
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["BaseMeshAPI", "Answer", "Stream", "Transport", "perform"]
+__all__ = ["BaseMeshAPI", "Answer", "Items", "Stream", "Transport", "perform"]
 
 T = TypeVar("T")
 E = TypeVar("E")
+R = TypeVarWithDefault("R", default=Any)
 
 
 class Answer(Protocol):
@@ -106,7 +121,8 @@ class _Run(BaseRun):
     def drain(self) -> None:
         """Read what is left of the framing, so that the connection can serve another call; then let go of it."""
         answer = self._answer
-        assert answer is not None  # a stream is not over before it has one
+        if answer is None:
+            return
         deadline = self._transport.current_time() + DRAIN_SECONDS
         unread = DRAIN_BYTES
         try:
@@ -128,6 +144,8 @@ class _Run(BaseRun):
             answer.close()
 
     def _send(self, request: Request) -> None:
+        # A call of several requests is done with the answer to the one before.
+        self.close()
         try:
             answer = self._transport.send(request, self._limits_for_sending())
         except self._exceptions as error:
@@ -176,22 +194,20 @@ def perform(transport: Transport, call: Call[T]) -> T:
     return call.result
 
 
-class Stream(BaseStream[E]):
-    """The events of a stream: an iterator, and a context manager that frees the connection when it is left.
+class Items(BaseItems[E]):
+    """Items that may take several requests: an iterator, and a context manager that frees its connection in the end.
 
-    Made by the ``stream`` methods of a client.  Nothing is sent before the first event is asked for or the stream is
-    entered.  A stream that is left early, closed or dropped closes its connection at once; one that is read to its end
-    gives it back to the pool::
+    Made by methods such as ``client.batches.iterate``.  Nothing is sent before the first item is asked for, nor the
+    next request before its first item is.  Whoever stops early closes it, or uses it in a ``with`` statement::
 
-        with client.chat.completions.stream(params) as stream:
-            print(stream.request_id)
-            for chunk in stream:
+        with client.batches.iterate() as batches:
+            for batch in batches:
                 ...
 
-    Iterating raises `MeshAPIError` once the stream has failed, after every event that had arrived.
+    Iterating raises `MeshAPIError` once a request has failed, after every item that had arrived.
     """
 
-    def __init__(self, transport: Transport, call: StreamCall[E]) -> None:
+    def __init__(self, transport: Transport, call: ItemsCall[E]) -> None:
         self._run = _Run(transport, call)
         super().__init__(call)
 
@@ -207,8 +223,6 @@ class Stream(BaseStream[E]):
         return self._events.popleft()
 
     def __enter__(self) -> Self:
-        while not self._can_be_entered:
-            self._advance()
         return self
 
     def __exit__(
@@ -223,7 +237,7 @@ class Stream(BaseStream[E]):
         self.close()
 
     def close(self) -> None:
-        """Stop, and close the connection unless the stream was read to its end.  Closing twice does nothing."""
+        """Stop, and close the connection unless all was read to its end.  Closing twice does nothing."""
         if not self._is_closed:
             self._is_closed = True
             self._events.clear()
@@ -233,7 +247,7 @@ class Stream(BaseStream[E]):
         try:
             goes_on = self._run.step()
             events = self._call.events()
-            if events:
+            if events or not self._waits_for_events:
                 self._run.received()
                 self._events.extend(events)
             if not goes_on:
@@ -242,6 +256,55 @@ class Stream(BaseStream[E]):
         except BaseException:
             self.close()
             raise
+
+
+class Stream(BaseStream[E, R], Items[E], Generic[E, R]):
+    """The events of a stream: an iterator, and a context manager that frees the connection when it is left.
+
+    Made by the ``stream`` methods of a client.  Nothing is sent before the first event is asked for or the stream is
+    entered.  A stream that is left early, closed or dropped closes its connection at once; one that is read to its end
+    gives it back to the pool::
+
+        with client.chat.completions.stream(params) as stream:
+            print(stream.request_id)
+            for chunk in stream:
+                ...
+
+    ``stream.text`` iterates the text alone; ``stream.collect()`` reads all and puts it together.  Iterating raises
+    `MeshAPIError` once the stream has failed, after every event that had arrived.
+    """
+
+    def __init__(self, transport: Transport, call: StreamCall[E, R]) -> None:
+        super().__init__(transport, call)
+        self._call: StreamCall[E, R] = call
+
+    def __enter__(self) -> Self:
+        while not self._can_be_entered:
+            self._advance()
+        return self
+
+    @property
+    def text(self) -> Iterator[str]:
+        """The text alone, piece by piece as it comes; what the events hold beside it is passed over.
+
+        Raises:
+            TypeError: at the first event, if the events of this stream have no text.
+        """
+        return filter(None, map(self._call.text_of, self))
+
+    def collect(self) -> R:
+        """Read the stream to its end, and put its events together, those included that were taken before.
+
+        Returns:
+            What the method without streaming would have given: for a chat a `ChatCompletionResponse`.
+
+        Raises:
+            MeshAPIError: the stream has failed; what had come is in the error's `partial`.
+            LocalProtocolError: the stream was closed before its end.
+        """
+        for _ in self:
+            pass
+        return self._call.result
 
 
 class _Gate:

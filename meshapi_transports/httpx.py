@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Optional
 
+from ._async import AsyncItems as AsyncItems
 from ._async import AsyncStream as AsyncStream
 from ._core import ClientOptions as ClientOptions
 from ._faces._async.client import AsyncMeshAPI as _AsyncMeshAPI
 from ._faces._sync.client import MeshAPI as _MeshAPI
 from ._public import missing, public_type
+from ._sync import Items as Items
 from ._sync import Stream as Stream
 
 try:

@@ -17,19 +17,20 @@ Nothing here loads an HTTP library.
 
 from __future__ import annotations
 
-from ._async import AsyncAnswer, AsyncStream, AsyncTransport
+from ._async import AsyncAnswer, AsyncItems, AsyncStream, AsyncTransport
 from ._content_coding import ACCEPT_ENCODING, ContentCodingError, ContentDecoder
 from ._core import ClientOptions
 from ._driver import FailureTable, at_most, headers_of
 from ._faces._async.client import AsyncMeshAPI
 from ._faces._sync.client import MeshAPI
 from ._finalizer import Finalizer
-from ._sync import Answer, Stream, Transport
+from ._sync import Answer, Items, Stream, Transport
 
 __all__ = [
     "ACCEPT_ENCODING",
     "Answer",
     "AsyncAnswer",
+    "AsyncItems",
     "AsyncMeshAPI",
     "AsyncStream",
     "AsyncTransport",
@@ -38,6 +39,7 @@ __all__ = [
     "ContentDecoder",
     "FailureTable",
     "Finalizer",
+    "Items",
     "MeshAPI",
     "Stream",
     "Transport",

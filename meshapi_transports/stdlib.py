@@ -22,6 +22,7 @@ from ._core import ClientOptions as ClientOptions
 from ._driver import IDLE_CONNECTIONS, IDLE_SECONDS, FailureTable, at_most, headers_of
 from ._faces._sync.client import MeshAPI as _MeshAPI
 from ._public import public_type
+from ._sync import Items as Items
 from ._sync import Stream as Stream
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ContextManager, Optional
 
 from meshapi_core import Failure, Request, Timeout
 
+from ._async import AsyncItems as AsyncItems
 from ._async import AsyncStream as AsyncStream
 from ._content_coding import ContentCodingError, ContentDecoder
 from ._core import ClientOptions as ClientOptions

@@ -5,7 +5,7 @@ every field that it does not know and misses none: answers come from hundreds of
 is for the few types that appear on both sides, so that what was received can be sent back as it is.
 """
 
-from typing import Any, Dict, List, Optional, TypeVar
+from typing import Any, ClassVar, Dict, List, Optional, Tuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import core_schema
@@ -13,9 +13,10 @@ from typing_extensions import Annotated, Self
 
 from ..actions import Headers, ResponseHead
 
-__all__ = ["Answer", "Listed", "Params", "Reply", "Shared"]
+__all__ = ["Answer", "AnswerList", "FileContent", "Headed", "ListAnswer", "Listed", "Params", "Reply", "Shared"]
 
 T = TypeVar("T")
+A = TypeVar("A", bound="Answer")
 
 
 class Params(BaseModel):
@@ -43,11 +44,10 @@ class Reply(BaseModel):
     model_config = ConfigDict(extra="allow", defer_build=True, coerce_numbers_to_str=True, protected_namespaces=())
 
 
-class Answer(Reply):
-    """The top of an answer; it knows the HTTP head that it came with, which is no part of its fields."""
+class Headed:
+    """Something that an HTTP answer brought, and that knows the head which it came with."""
 
-    # A slot, and not a private attribute of pydantic's: those cost time for each model made.
-    __slots__ = ("_head",)
+    __slots__ = ()
 
     @property
     def response_headers(self) -> Headers:
@@ -60,24 +60,65 @@ class Answer(Reply):
         """The gateway's name for the request, to be quoted to its support; ``""`` if it gave none."""
         return self.response_headers.get("x-request-id", "")
 
-    # pydantic knows nothing of the slot, so the ways of copying and pickling are taught to keep it.
+    def _take_head(self, head: ResponseHead) -> None:
+        """Remember the head that this came with."""
+        object.__setattr__(self, "_head", head)
+
+
+class Answer(Headed, Reply):
+    """The top of an answer, or an item of a list of answers; the HTTP head that it came with is none of its fields."""
+
+    # A slot, and not a private attribute of pydantic's: those cost time for each model made.
+    __slots__ = ("_head",)
+
+    # What copies and pickles keep beside the fields: pydantic knows nothing of slots.
+    _BESIDE: ClassVar[Tuple[str, ...]] = ("_head",)
 
     def __copy__(self) -> Self:
-        return self._hand_head_to(super().__copy__())
+        return super().__copy__()._put_beside(self._beside())
 
     def __deepcopy__(self, memo: Optional[Dict[int, Any]] = None) -> Self:
-        return self._hand_head_to(super().__deepcopy__(memo))
-
-    def _hand_head_to(self, copy: Self) -> Self:
-        object.__setattr__(copy, "_head", getattr(self, "_head", None))
-        return copy
+        # As they are: a head does not change, and what else there is may not let itself be copied.
+        return super().__deepcopy__(memo)._put_beside(self._beside())
 
     def __getstate__(self) -> Dict[Any, Any]:
-        return {**super().__getstate__(), "_head": getattr(self, "_head", None)}
+        return {**super().__getstate__(), "_beside": self._beside()}
 
     def __setstate__(self, state: Dict[Any, Any]) -> None:
         super().__setstate__(state)
-        object.__setattr__(self, "_head", state["_head"])
+        self._put_beside(state["_beside"])
+
+    def _beside(self) -> Dict[str, Any]:
+        return {name: getattr(self, name, None) for name in self._BESIDE}
+
+    def _put_beside(self, values: Dict[str, Any]) -> Self:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        return self
+
+
+class ListAnswer(Answer):
+    """An answer that lists others; each of those knows the head, too."""
+
+    _LIST: ClassVar[str] = "data"
+
+    def _take_head(self, head: ResponseHead) -> None:
+        super()._take_head(head)
+        for item in getattr(self, self._LIST):
+            item._take_head(head)
+
+
+class AnswerList(List[A], Headed):
+    """An answer that is a list; it knows its request's id and headers, as each of its items does."""
+
+    def _take_head(self, head: ResponseHead) -> None:
+        super()._take_head(head)
+        for item in self:
+            item._take_head(head)
+
+
+class FileContent(bytes, Headed):
+    """An answer that is the content of a file: bytes, and the request's id and headers beside them."""
 
 
 class _NullAsEmpty:

@@ -1,10 +1,11 @@
 """Chat completions: the messages, the tools, the params and the answers, whole and in chunks."""
 
-from typing import Any, Dict, List, Literal, Optional, Union, cast
+from typing import Any, Dict, Generic, List, Literal, Optional, TypeVar, Union, cast
 
 from pydantic import Field
 from typing_extensions import Annotated
 
+from ..errors import StructuredOutputError
 from ._base import Answer, Listed, Params, Reply, Shared
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "ImageDetail",
     "ImageOptions",
     "InputAudio",
+    "ParsedChatCompletion",
     "TokenUsage",
     "Tool",
     "ToolCall",
@@ -37,6 +39,9 @@ __all__ = [
     "UsageInfo",
     "VideoUrl",
 ]
+
+
+T = TypeVar("T")
 
 
 class ImageDetail(Shared):
@@ -267,6 +272,35 @@ class ChatCompletionResponse(Answer):
     choices: Listed[ChatCompletionChoice] = []
     usage: Optional[UsageInfo] = None
     system_fingerprint: Optional[str] = None
+
+
+class ParsedChatCompletion(ChatCompletionResponse, Generic[T]):
+    """A chat completion whose first answer has the shape that was asked for: `parsed` is its value."""
+
+    __slots__ = ("_outcome",)
+    _BESIDE = ("_head", "_outcome")
+
+    @property
+    def parsed(self) -> T:
+        """The value that the model's answer stands for.
+
+        Raises:
+            StructuredOutputError: it stands for none: the answer has another shape, is not complete, or there is none,
+                as when the model wants tools called.
+        """
+        if self.problem is not None:
+            raise self.problem.with_traceback(None)
+        return cast("T", getattr(self, "_outcome", None))
+
+    @property
+    def problem(self) -> Optional[StructuredOutputError]:
+        """What is wrong with the model's answer; ``None`` if nothing is."""
+        outcome: Any = getattr(self, "_outcome", None)
+        return outcome if isinstance(outcome, StructuredOutputError) else None
+
+    def _take_outcome(self, outcome: Union[T, StructuredOutputError]) -> None:
+        """Remember the value, or why there is none."""
+        object.__setattr__(self, "_outcome", outcome)
 
 
 class ToolCallFunctionChunk(Reply):

@@ -11,28 +11,33 @@ from typing import (
     Any,
     Callable,
     Dict,
+    Hashable,
     List,
     Mapping,
     NoReturn,
     Optional,
+    Protocol,
     Sequence,
     Tuple,
     Type,
     TypeVar,
     cast,
 )
+from urllib.parse import quote, urlencode
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from .._json import json_object, without_lone_surrogates
 from .._version import __version__
 from ..actions import Request, ResponseHead
-from ..call import Assembled, Call, StreamCall
+from ..call import Call, ItemsCall, StreamCall
 from ..config import MeshAPIConfig, RequestOptions, Timeout, check_headers
 from ..errors import ResponseParseError, error_from_frame
-from ..models._base import Answer, Params
+from ..exchange import Assembled, EventStream, LineStream, Terms, WholeAnswer
+from ..models._base import Answer, AnswerList, FileContent, Params
 from ..retry import RetryPolicy
 from ..sse import ServerSentEvent
+from ..steps import Steps
 
 if TYPE_CHECKING:
     from ..models._base import Reply
@@ -40,9 +45,10 @@ if TYPE_CHECKING:
 __all__ = ["Resource"]
 
 AnswerT = TypeVar("AnswerT", bound=Answer)
-ModelT = TypeVar("ModelT", bound=BaseModel)
+T = TypeVar("T")
 ReplyT = TypeVar("ReplyT", bound="Reply")
 
+_ACCEPTED = ("application/json", "text/event-stream", "*/*")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _OPTION_NAMES = frozenset(RequestOptions.__annotations__)
 
@@ -63,26 +69,74 @@ class Resource:
             "X-MeshAPI-SDK": f"python/{__version__}",
             **({} if config.api_version is None else {"X-Mesh-Version": config.api_version}),
         }
-        self._headers = _merged(tuple(fields.items()), config.default_headers)
-        self._headers_of_json = _merged(
-            (("Accept", "application/json"), ("Content-Type", "application/json")), self._headers
-        )
-        self._headers_of_stream = _merged(
-            (("Accept", "text/event-stream"), ("Content-Type", "application/json")), self._headers
+        own = _merged(tuple(fields.items()), config.default_headers)
+        self._headers = {accept: _merged((("Accept", accept),), own) for accept in _ACCEPTED}
+        self._headers_with_body = {
+            accept: _merged((("Accept", accept), ("Content-Type", "application/json")), own) for accept in _ACCEPTED
+        }
+
+    def _get(
+        self,
+        path: str,
+        answer: Type[AnswerT],
+        options: RequestOptions,
+        query: Optional[Mapping[str, Any]] = None,
+    ) -> Call[AnswerT]:
+        """A GET that is answered with an `answer`."""
+        return self._ask("GET", path, _answer_reader(answer), options, query=query)
+
+    def _get_list(
+        self, path: str, item: Type[AnswerT], options: RequestOptions, query: Optional[Mapping[str, Any]] = None
+    ) -> Call[AnswerList[AnswerT]]:
+        """A GET that is answered with a JSON array of `item`."""
+        return self._ask("GET", path, _list_reader(item), options, query=query)
+
+    def _get_content(self, path: str, options: RequestOptions) -> Call[FileContent]:
+        """A GET that is answered with the content of a file."""
+        return self._ask("GET", path, _read_content, options, accept="*/*")
+
+    def _get_lines(
+        self, path: str, read_line: Callable[[ResponseHead, str], ReplyT], options: RequestOptions
+    ) -> ItemsCall[ReplyT]:
+        """A GET that is answered with a file, each of whose lines is an item."""
+        return LineStream(
+            self._request("GET", path, options, accept="*/*"), self._terms("GET", options), read_line=read_line
         )
 
-    def _post(self, path: str, params: Params, answer: Type[AnswerT], options: RequestOptions) -> Call[AnswerT]:
-        """A POST of `params` that is answered with an `answer`."""
-        own_headers = _own_headers(options)
-        url = self._url(path, options)
-        content = _json_body(params, stream=False, extra=options.get("extra_body"))
-        return Call(
-            Request("POST", url, _merged(self._headers_of_json, own_headers), content),
-            read_answer=_answer_reader(answer),
-            policy=self._policy("POST", options),
-            timeout=self._timeout(options),
-            jitter=self._jitter,
-            secret=self._config.token,
+    def _delete(self, path: str, options: RequestOptions) -> Call[None]:
+        """A DELETE whose answer, if it has a body at all, says nothing."""
+        return self._ask("DELETE", path, _read_nothing, options)
+
+    def _post(
+        self,
+        path: str,
+        params: Params,
+        answer: Type[AnswerT],
+        options: RequestOptions,
+        *,
+        stream: Optional[bool] = None,
+        method: str = "POST",
+    ) -> Call[AnswerT]:
+        """A POST, or what `method` says, of `params` that is answered with an `answer`."""
+        return self._ask(method, path, _answer_reader(answer), options, params=params, stream=stream)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        read_answer: Callable[[ResponseHead, bytes], T],
+        options: RequestOptions,
+        *,
+        query: Optional[Mapping[str, Any]] = None,
+        params: Optional[Params] = None,
+        stream: Optional[bool] = None,
+        accept: str = "application/json",
+    ) -> Call[T]:
+        """A request whose answer is read as a whole."""
+        return WholeAnswer(
+            self._request(method, path, options, query=query, params=params, stream=stream, accept=accept),
+            self._terms(method, options),
+            read_answer=read_answer,
         )
 
     def _stream(
@@ -90,29 +144,62 @@ class Resource:
         path: str,
         params: Params,
         read_event: Callable[[ResponseHead, ServerSentEvent], Optional[ReplyT]],
-        assemble: Callable[[Sequence[ReplyT]], Assembled],
-        answer: Type[Answer],
+        assemble: Callable[[Sequence[ReplyT]], Assembled[AnswerT]],
         options: RequestOptions,
-    ) -> StreamCall[ReplyT]:
+        *,
+        answer: Type[Answer],
+        text_of: Optional[Callable[[ReplyT], str]] = None,
+    ) -> StreamCall[ReplyT, AnswerT]:
         """A POST of `params` that is answered with a stream of events, which together amount to an `answer`."""
-        own_headers = _own_headers(options)
-        url = self._url(path, options)
-        content = _json_body(params, stream=True, extra=options.get("extra_body"))
-        return StreamCall(
-            Request("POST", url, _merged(self._headers_of_stream, own_headers), content),
+
+        def assemble_under(head: ResponseHead, events: Sequence[ReplyT]) -> Assembled[AnswerT]:
+            try:
+                assembled = assemble(events)
+            except ValidationError as error:
+                refuse(head, "", answer, error)
+            assembled.value._take_head(head)  # pyright: ignore[reportPrivateUsage]
+            return assembled
+
+        return EventStream(
+            self._request("POST", path, options, params=params, stream=True, accept="text/event-stream"),
+            self._terms("POST", options),
             read_event=read_event,
-            assemble=assemble,
+            assemble=assemble_under,
+            text_of=text_of,
             read_whole=_answer_reader(answer),
-            policy=self._policy("POST", options),
-            timeout=self._timeout(options),
-            jitter=self._jitter,
-            secret=self._config.token,
         )
 
-    def _url(self, path: str, options: RequestOptions) -> str:
+    def _request(
+        self,
+        method: str,
+        path: str,
+        options: RequestOptions,
+        *,
+        query: Optional[Mapping[str, Any]] = None,
+        params: Optional[Params] = None,
+        stream: Optional[bool] = None,
+        accept: str = "application/json",
+    ) -> Request:
+        own_headers = _own_headers(options)
+        url = self._url(path, query, options)
+        extra_body = options.get("extra_body")
+        if params is not None:
+            content = _json_body(params, stream=stream, extra=extra_body)
+            # What holds the token gets no name here: an error's frames would show it.
+            return Request(method, url, _merged(self._headers_with_body[accept], own_headers), content)
+        if extra_body is not None:
+            raise ValueError("extra_body has nothing to be added to: this request has no body")
+        return Request(method, url, _merged(self._headers[accept], own_headers))
+
+    def _url(self, path: str, query: Optional[Mapping[str, Any]], options: RequestOptions) -> str:
         extra_query = options.get("extra_query")
-        query = _query(extra_query) if extra_query else ""
-        return f"{self._config.base_url}{path}?{query}" if query else self._config.base_url + path
+        if extra_query:
+            query = {**(query or {}), **_checked_mapping(extra_query, "extra_query")}
+        text = _query(query) if query else ""
+        return f"{self._config.base_url}{path}?{text}" if text else self._config.base_url + path
+
+    def _terms(self, method: str, options: RequestOptions) -> Terms:
+        return Terms(self._policy(method, options), self._timeout(options), self._jitter, self._config.token)
 
     def _timeout(self, options: RequestOptions) -> Timeout:
         timeout = options.get("timeout")
@@ -156,30 +243,47 @@ def _own_headers(options: RequestOptions) -> Tuple[Tuple[str, str], ...]:
     return _merged((("X-Request-Id", request_id),), extra)
 
 
-def _json_body(params: Params, *, stream: bool, extra: Optional[Mapping[str, Any]]) -> bytes:
+def _json_body(params: Params, *, stream: Optional[bool], extra: Optional[Mapping[str, Any]]) -> bytes:
     """`params` as JSON, in one pass; ``stream`` is what the method says, whatever stands in the params."""
     # To exclude a field costs half as much as the rest, and most params leave this one out themselves.
     exclude = None if getattr(params, "stream", None) is None else {"stream"}
     body = params.__pydantic_serializer__.to_json(params, exclude_none=True, exclude=exclude)
-    if not extra and len(body) > len(b"{}"):
-        return (b'{"stream":true,' if stream else b'{"stream":false,') + body[1:]
+    if not extra:
+        if stream is None:
+            return body
+        if len(body) > len(b"{}"):
+            return (b'{"stream":true,' if stream else b'{"stream":false,') + body[1:]
     extra = _checked_mapping(extra or {}, "extra_body")
     if "stream" in extra:
-        raise ValueError('extra_body must not hold "stream": create() and stream() each set it')
+        raise ValueError('extra_body must not hold "stream": the method that is called says it')
     fields: Dict[str, Any] = json.loads(body)
-    fields.update(extra, stream=stream)
+    fields.update(extra, **({} if stream is None else {"stream": stream}))
     return json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
 
 
 def _query(parameters: Mapping[str, Any]) -> str:
-    from urllib.parse import urlencode
-
     pairs: List[Tuple[str, str]] = []
-    for name, value in _checked_mapping(parameters, "extra_query").items():
+    for name, value in parameters.items():
         for item in cast("Sequence[Any]", value) if isinstance(value, (list, tuple)) else (value,):
             if item is not None:
                 pairs.append((name, str(item).lower() if isinstance(item, bool) else str(item)))
     return urlencode(pairs)
+
+
+def path_segment(value: object, what: str) -> str:
+    """`value` as one segment of a path, percent-encoded whole, so that it can lead nowhere else (RFC 3986, 3.3).
+
+    Raises:
+        ValueError: it is no text, or empty; `what` says in the message what it should have been.
+    """
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{what} must be a text that is not empty, not {value!r}")
+    try:
+        encoded = quote(value, safe="")
+    except UnicodeEncodeError:
+        raise ValueError(f"{what} has half a character: {value!r}") from None
+    # To a URL, . and .. mean this folder and the one above it.
+    return encoded if encoded.strip(".") else encoded.replace(".", "%2E")
 
 
 def _checked_mapping(value: Mapping[str, Any], what: str) -> Mapping[str, Any]:
@@ -196,21 +300,64 @@ def check_params(params: object, expected: Type[Params], method: str) -> None:
         raise TypeError(f"{method}() takes {expected.__name__}, not {given.__name__}{hint}")
 
 
+def refuse_to_stream(stream: Optional[bool]) -> None:
+    """Refuse params that ask for a stream, where the answer would come as a whole."""
+    if stream:
+        raise ValueError("create() gives the answer as a whole, but the params have stream=True; use stream()")
+
+
+class Page(Protocol):
+    """A page of a list that goes on after its last item."""
+
+    data: List[Any]
+    has_more: Optional[bool]
+    last_id: Optional[str]
+
+    @property
+    def request_id(self) -> str:
+        """The gateway's name for the request."""
+        ...
+
+
+def pages_after(get_page: Callable[[Optional[str]], Call[Any]]) -> Steps[None]:
+    """The items of all pages, each page got when the one before is used up.
+
+    Args:
+        get_page: makes the call for the page after the item with the given id; for the first page after ``None``.
+    """
+    after: Optional[str] = None
+    while True:
+        page: Page = yield get_page(after)
+        yield page.data
+        if not page.has_more:
+            return
+        last = page.last_id or (page.data[-1].id if page.data else None)
+        if last is None or last == after:
+            raise ResponseParseError(
+                "the gateway says that there are more pages, but not after which item",
+                status=200,
+                error_code="parse_error",
+                request_id=page.request_id,
+            )
+        after = last
+
+
 @cache
-def _validator(model: Type[ModelT]) -> Callable[[str], ModelT]:
+def _validator(model: Any) -> Callable[[str], Any]:
     """Reads JSON text as a `model`; built when first asked for, since building a model takes a millisecond."""
-    model.model_rebuild()
-    validate: Callable[[str], ModelT] = model.__pydantic_validator__.validate_json
-    return validate
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        model.model_rebuild()
+        return model.__pydantic_validator__.validate_json
+    return TypeAdapter(cast("Type[Any]", model)).validator.validate_json
 
 
-def read_json(model: Type[ModelT], text: str) -> ModelT:
+def read_json(model: Type[T], text: str) -> T:
     """`text` as a `model`.
 
     Raises:
         ValidationError: it is none.
     """
-    validate: Callable[[str], ModelT] = _validator(model)
+    validate: Callable[[str], T] = _validator(cast("Hashable", model))
     try:
         return validate(text)
     except ValidationError:
@@ -223,30 +370,71 @@ def read_json(model: Type[ModelT], text: str) -> ModelT:
 @cache
 def _answer_reader(model: Type[AnswerT]) -> Callable[[ResponseHead, bytes], AnswerT]:
     def read(head: ResponseHead, body: bytes) -> AnswerT:
-        # Decoded here, and not by pydantic: a byte that is not UTF-8 must not cost the whole answer.
-        # And not as "utf-8-sig", whose decoder is written in Python: a byte order mark is rare.
-        text = body.decode("utf-8", "replace").lstrip("\ufeff")
-        try:
-            answer = read_json(model, text)
-        except ValidationError as error:
-            refuse(head, text, model, error)
-        object.__setattr__(answer, "_head", head)
+        answer = read_body(model, head, body)
+        answer._take_head(head)  # pyright: ignore[reportPrivateUsage]
         return answer
 
     return read
 
 
-def refuse(head: ResponseHead, text: str, model: Type[BaseModel], error: ValidationError) -> NoReturn:
+@cache
+def _list_reader(item: Type[AnswerT]) -> Callable[[ResponseHead, bytes], AnswerList[AnswerT]]:
+    # To mypy, a variable is no type.
+    model = List[item]  # type: ignore[valid-type]
+
+    def read(head: ResponseHead, body: bytes) -> AnswerList[AnswerT]:
+        answer = AnswerList(read_body(model, head, body))
+        answer._take_head(head)  # pyright: ignore[reportPrivateUsage]
+        return answer
+
+    return read
+
+
+def read_body(model: Type[T], head: ResponseHead, body: bytes) -> T:
+    """The body of an answer as a `model`.
+
+    Raises:
+        ResponseParseError: it is none.
+    """
+    # Decoded here, and not by pydantic: a byte that is not UTF-8 must not cost the whole answer.
+    # And not as "utf-8-sig", whose decoder is written in Python: a byte order mark is rare.
+    text = body.decode("utf-8", "replace").lstrip("\ufeff")
+    try:
+        return read_json(model, text)
+    except ValidationError as error:
+        refuse(head, text, model, error)
+
+
+def _read_content(head: ResponseHead, body: bytes) -> FileContent:
+    content = FileContent(body)
+    content._take_head(head)  # pyright: ignore[reportPrivateUsage]
+    return content
+
+
+def _read_nothing(head: ResponseHead, body: bytes) -> None:
+    pass
+
+
+def refuse(head: ResponseHead, text: str, model: Any, error: ValidationError) -> NoReturn:
     """Raise the error for an answer or an event that is no `model`."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(str(step) for step in first["loc"] if step != "")
-    problem = f"{where}: {first['msg']}" if where else first["msg"]
+    problem = first_problem(error)
     raise ResponseParseError(
-        f"the gateway's answer could not be read as {model.__name__} ({problem}): {text[:500] or 'it is empty'}",
+        f"the gateway's answer could not be read as {_name_of(model)} ({problem}): {text[:500] or 'it is empty'}",
         status=head.status,
         error_code="parse_error",
         request_id=head.request_id,
     ) from None
+
+
+def first_problem(error: ValidationError) -> str:
+    """Where something is not as it should be, and what it should be."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(str(step) for step in first["loc"] if step != "")
+    return f"{where}: {first['msg']}" if where else first["msg"]
+
+
+def _name_of(model: Any) -> str:
+    return model.__name__ if isinstance(model, type) else str(model).replace("typing.", "")
 
 
 def read_frame(head: ResponseHead, event: ServerSentEvent) -> Dict[str, Any]:

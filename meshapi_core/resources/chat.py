@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple, Type, TypeVar, Union, cast
 
 from pydantic import ValidationError
 
 from ..actions import ResponseHead
-from ..call import Assembled, Call, StreamCall
+from ..call import Call, StreamCall
 from ..config import RequestOptions
+from ..errors import StructuredOutputError
+from ..exchange import Assembled
 from ..models.chat import (
     ChatCompletionChunk,
     ChatCompletionChunkChoice,
     ChatCompletionParams,
     ChatCompletionResponse,
+    ChatMessage,
+    ParsedChatCompletion,
     ToolCallChunk,
 )
 from ..sse import ServerSentEvent
+from ..steps import CallOfSteps, Steps
 from ._base import Resource, check_params, read_frame, read_json, refuse
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from ._structured import Wanted
+
 __all__ = ["Chat", "Completions"]
+
+T = TypeVar("T")
+
+_PATH = "/v1/chat/completions"
 
 
 class Chat(Resource):
@@ -46,13 +57,7 @@ class Completions(Resource):
 
         Args:
             params: the conversation, the model, and how to answer; unknown fields are refused when it is made.
-            timeout: seconds to wait for the connection and for the next bytes, or a `Timeout`; the client's if None.
-            max_retries: how often to try again; the client's if None.
-            retry: what is tried again and when; the client's if None.
-            extra_headers: header fields to add or to replace, without CR, LF and NUL.
-            extra_query: query parameters to add to the URL.
-            extra_body: fields to add to the JSON body, for what the params do not know yet.
-            request_id: a name for the request, 1 to 64 characters of ``A-Z a-z 0-9 . _ : -``.
+            **options: what this call may say otherwise than its client: `RequestOptions`.
 
         Returns:
             The completion; ``choices[0].message`` is the model's message, ``request_id`` names the request.
@@ -63,11 +68,11 @@ class Completions(Resource):
                 with something else (`ResponseParseError`).
         """
         check_params(params, ChatCompletionParams, "create")
-        return self._post("/v1/chat/completions", params, ChatCompletionResponse, options)
+        return self._post(_PATH, params, ChatCompletionResponse, options, stream=False)
 
     def stream(
         self, params: ChatCompletionParams, **options: Unpack[RequestOptions]
-    ) -> StreamCall[ChatCompletionChunk]:
+    ) -> StreamCall[ChatCompletionChunk, ChatCompletionResponse]:
         """Ask for the model's next message, and get it piece by piece as the model writes it.
 
         Sends POST /v1/chat/completions, always with ``"stream": true`` (gateway API reference, "Chat completions").
@@ -78,11 +83,7 @@ class Completions(Resource):
             params: the conversation, the model, and how to answer; unknown fields are refused when it is made.
             timeout: seconds to wait for the connection and for the next *chunk*, or a `Timeout`; the client's if None.
             max_retries: how often to try again before the first byte has come; not at all if None.
-            retry: what is tried again and when; the client's if None.
-            extra_headers: header fields to add or to replace, without CR, LF and NUL.
-            extra_query: query parameters to add to the URL.
-            extra_body: fields to add to the JSON body, for what the params do not know yet.
-            request_id: a name for the request, 1 to 64 characters of ``A-Z a-z 0-9 . _ : -``.
+            **options: what this call may say otherwise than its client: `RequestOptions`.
 
         Returns:
             The chunks; ``chunk.choices[0].delta.content`` is the next piece of text.  The last chunk may have no
@@ -95,8 +96,138 @@ class Completions(Resource):
         """
         check_params(params, ChatCompletionParams, "stream")
         return self._stream(
-            "/v1/chat/completions", params, read_chunk, assemble_chunks, ChatCompletionResponse, options
+            _PATH,
+            params,
+            read_chunk,
+            assemble_chunks,
+            options,
+            answer=ChatCompletionResponse,
+            text_of=text_of_chunk,
         )
+
+    def parse(
+        self,
+        params: ChatCompletionParams,
+        response_type: Union[Type[T], Mapping[str, Any]],
+        **options: Unpack[RequestOptions],
+    ) -> Call[ParsedChatCompletion[T]]:
+        """Ask for an answer of a certain shape, and get it as a value.
+
+        Sends POST /v1/chat/completions with a ``response_format`` made of the shape's JSON schema (gateway API
+        reference, "Chat completions").  The model is held to the schema where the provider can do so; what it answers
+        is checked here in any case, but for a JSON schema.
+
+        Args:
+            params: the conversation, the model, and how to answer, without a `response_format`.
+            response_type: the shape: a pydantic model, a dataclass, a TypedDict or any other type that pydantic knows,
+                or a JSON schema as a mapping.
+            max_retries: how often a wrong answer is sent back to the model, with what is wrong about it; not at all if
+                None.  How often a *request* is tried again is the client's to say, or that of `retry`.
+            **options: what this call may say otherwise than its client: `RequestOptions`.
+
+        Returns:
+            The completion, with the value in ``parsed``: for a JSON schema whatever the JSON stands for.
+
+        Raises:
+            ValueError: the params have a `response_format`, or an option cannot be used; nothing was sent.
+            StructuredOutputError: the answer has not that shape; what the model wrote is in its `text`.
+            MeshAPIError: as for `create`.
+        """
+        wanted, params = self._wanted(params, response_type, "parse")
+        corrections = options.pop("max_retries", None) or 0
+        if isinstance(corrections, bool) or not isinstance(corrections, int) or corrections < 0:
+            raise ValueError(f"max_retries must be a whole number, 0 or more, not {corrections!r}")
+        return CallOfSteps(self._ask_until_right(params, wanted, corrections, options), self._timeout(options))
+
+    def parse_stream(
+        self,
+        params: ChatCompletionParams,
+        response_type: Union[Type[T], Mapping[str, Any]],
+        **options: Unpack[RequestOptions],
+    ) -> StreamCall[ChatCompletionChunk, ParsedChatCompletion[T]]:
+        """Ask for an answer of a certain shape, see it being written, and get it as a value in the end.
+
+        Sends POST /v1/chat/completions with ``"stream": true`` and a ``response_format``, as `parse` does.
+
+        Args:
+            params: the conversation, the model, and how to answer, without a `response_format`.
+            response_type: the shape, as for `parse`.
+            timeout: seconds to wait for the connection and for the next *chunk*, or a `Timeout`; the client's if None.
+            max_retries: how often to try again before the first byte has come; not at all if None.
+            **options: what this call may say otherwise than its client: `RequestOptions`.
+
+        Returns:
+            The stream of chunks.  Its ``collect()`` gives the completion, whose ``parsed`` is the value, or raises
+            `StructuredOutputError` if it has another shape.
+
+        Raises:
+            ValueError: the params have a `response_format`, or an option cannot be used; nothing was sent.
+            MeshAPIError: while the stream is read: as for `stream`.
+        """
+        wanted, params = self._wanted(params, response_type, "parse_stream")
+
+        def assemble(chunks: Sequence[ChatCompletionChunk]) -> Assembled[ParsedChatCompletion[T]]:
+            fields, is_complete = put_together(chunks)
+            completion = cast("ParsedChatCompletion[T]", ParsedChatCompletion.model_validate(fields))
+            return Assembled(with_outcome(completion, wanted), is_complete)
+
+        return self._stream(
+            _PATH,
+            params,
+            read_chunk,
+            assemble,
+            options,
+            answer=ChatCompletionResponse,
+            text_of=text_of_chunk,
+        )
+
+    def _wanted(
+        self, params: ChatCompletionParams, response_type: Union[Type[T], Mapping[str, Any]], method: str
+    ) -> Tuple[Wanted[T], ChatCompletionParams]:
+        from ._structured import Wanted
+
+        check_params(params, ChatCompletionParams, method)
+        if params.response_format is not None:
+            raise ValueError(f"{method}() makes the response_format itself, but the params have one; use create()")
+        wanted = Wanted(response_type)
+        return wanted, params.model_copy(update={"response_format": wanted.response_format})
+
+    def _ask_until_right(
+        self, params: ChatCompletionParams, wanted: Wanted[T], corrections: int, options: RequestOptions
+    ) -> Steps[ParsedChatCompletion[T]]:
+        while True:
+            completion: ParsedChatCompletion[T] = yield self._post(
+                _PATH, params, ParsedChatCompletion, options, stream=False
+            )
+            error = with_outcome(completion, wanted).problem
+            if error is None or _wants_tools(completion):
+                return completion
+            if corrections == 0 or not error.is_correctable:
+                raise error
+            corrections -= 1
+            messages = [
+                *params.messages,
+                ChatMessage(role="assistant", content=error.text),
+                ChatMessage(role="user", content=error.correction()),
+            ]
+            params = params.model_copy(update={"messages": messages})
+
+
+def with_outcome(completion: ParsedChatCompletion[T], wanted: Wanted[T]) -> ParsedChatCompletion[T]:
+    """`completion`, which from now on knows the value that was wanted of it, or why there is none."""
+    outcome: Union[T, StructuredOutputError]
+    try:
+        outcome = wanted.read(completion)
+    except StructuredOutputError as error:
+        outcome = error
+    completion._take_outcome(outcome)  # pyright: ignore[reportPrivateUsage]
+    return completion
+
+
+def _wants_tools(completion: ChatCompletionResponse) -> bool:
+    """Whether the model is not done, but wants tools called first."""
+    message = completion.choices[0].message if completion.choices else None
+    return bool(message and message.tool_calls)
 
 
 def read_chunk(head: ResponseHead, event: ServerSentEvent) -> Optional[ChatCompletionChunk]:
@@ -114,10 +245,24 @@ def read_chunk(head: ResponseHead, event: ServerSentEvent) -> Optional[ChatCompl
         refuse(head, data, ChatCompletionChunk, error)
 
 
-def assemble_chunks(chunks: Sequence[ChatCompletionChunk]) -> Assembled:
-    """Put the chunks of a stream together to the completion that they amount to, as far as they go.
+def text_of_chunk(chunk: ChatCompletionChunk) -> str:
+    """The text that a chunk adds to the first of the answers."""
+    for choice in chunk.choices:
+        if not choice.index and choice.delta is not None:
+            return choice.delta.content or ""
+    return ""
 
-    The stream could properly end here if each choice that was begun has its ``finish_reason``.
+
+def assemble_chunks(chunks: Sequence[ChatCompletionChunk]) -> Assembled[ChatCompletionResponse]:
+    """Put the chunks of a stream together to the completion that they amount to, as far as they go."""
+    fields, is_complete = put_together(chunks)
+    return Assembled(ChatCompletionResponse.model_validate(fields), is_complete)
+
+
+def put_together(chunks: Sequence[ChatCompletionChunk]) -> Tuple[Dict[str, Any], bool]:
+    """The fields of the completion that `chunks` amount to, and whether the stream could properly end here.
+
+    It could if each choice that was begun has its ``finish_reason``.
     """
     completion: Dict[str, Any] = {"object": "chat.completion"}
     choices: Dict[int, _Choice] = {}
@@ -130,8 +275,7 @@ def assemble_chunks(chunks: Sequence[ChatCompletionChunk]) -> Assembled:
             index = position if piece.index is None else piece.index
             choices.setdefault(index, _Choice(index)).add(piece)
     completion["choices"] = [choices[index].as_dict() for index in sorted(choices)]
-    is_complete = bool(choices) and all(choice.finish_reason for choice in choices.values())
-    return Assembled(ChatCompletionResponse.model_validate(completion), is_complete)
+    return completion, bool(choices) and all(choice.finish_reason for choice in choices.values())
 
 
 class _Choice:

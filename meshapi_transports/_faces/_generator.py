@@ -1,19 +1,22 @@
 """From the core's definitions to the two faces.
 
 The core's files are read as text and as syntax trees: signatures and docstrings are copied as they stand, only the
-annotation of what comes back differs.  Three shapes are known, and anything else is an error here:
+annotation of what comes back differs.  Four shapes are known, and anything else is an error here:
 
 - a method that returns ``Call[T]`` becomes one that returns ``T``,
-- a method that returns ``StreamCall[E]`` becomes one that returns ``Stream[E]`` or ``AsyncStream[E]``,
+- a method that returns ``StreamCall[E, R]`` becomes one that returns ``Stream[E, R]`` or ``AsyncStream[E, R]``,
+- a method that returns ``ItemsCall[E]`` becomes one that returns ``Items[E]`` or ``AsyncItems[E]``,
 - a cached property that returns a resource becomes the same of the face's resource.
 
-``**options: Unpack[RequestOptions]`` is spelled out, so that every editor shows the keywords.
+``**options: Unpack[RequestOptions]`` is spelled out, in the signature and in the docstring, so that every editor shows
+the keywords.  `BatchLines` may be a file here, which the core could not open.
 """
 
 from __future__ import annotations
 
 import ast
 import pathlib
+import re
 import textwrap
 from dataclasses import dataclass
 from typing import Dict, Iterator, List, Optional, Set, Tuple
@@ -23,6 +26,10 @@ import meshapi_core
 __all__ = ["faces"]
 
 _CORE = pathlib.Path(meshapi_core.__file__).parent
+# In a docstring, what stands for all options.
+_OPTIONS_LINE = re.compile(r"^    \*\*options: .*\n", re.MULTILINE)
+# What a client takes beyond what the core can: the type, and the function that makes the core's of it.
+_SOURCES = {"BatchLines": ("BatchSource", "lines_of")}
 _HEADER = '''"""{summary}"""
 
 # Written by `python -m meshapi_transports._faces` from {source}.  Do not edit: change the source, run the tool.
@@ -38,17 +45,15 @@ class _Colour:
     folder: str
     define: str
     perform: str
-    stream: str
+    prefix: str
     transport: str
     client: str
     summary: str
 
 
 _COLOURS = (
-    _Colour("_sync", "def", "return perform", "Stream", "Transport", "MeshAPI", "for blocking code"),
-    _Colour(
-        "_async", "async def", "return await perform", "AsyncStream", "AsyncTransport", "AsyncMeshAPI", "for coroutines"
-    ),
+    _Colour("_sync", "def", "return perform", "", "Transport", "MeshAPI", "for blocking code"),
+    _Colour("_async", "async def", "return await perform", "Async", "AsyncTransport", "AsyncMeshAPI", "for coroutines"),
 )
 
 
@@ -82,6 +87,19 @@ class _Module:
             node for node in self.tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
         ]
         self.imports.update({cls.name: self.name for cls in self.classes})
+        self.type_variables = {
+            node.targets[0].id: self.segment(node)
+            for node in self.tree.body
+            if isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and isinstance(node.value, ast.Call)
+            and isinstance(node.value.func, ast.Name)
+            and node.value.func.id == "TypeVar"
+        }
+
+    def classes_named(self, name: str) -> List[ast.ClassDef]:
+        """The class of that name, if there is one."""
+        return [cls for cls in self.classes if cls.name == name]
 
     def segment(self, node: ast.AST) -> str:
         """The source text of `node`."""
@@ -103,6 +121,7 @@ class _Face:
         self.colour = colour
         self._imports: Dict[str, Set[str]] = {}
         self._typing_imports: Dict[str, Set[str]] = {}
+        self._definitions: Dict[str, str] = {}
         self._parts: List[str] = []
 
     def use(self, source: str, name: str) -> None:
@@ -118,6 +137,9 @@ class _Face:
         for name in ast.walk(node):
             if isinstance(name, ast.Name) and name.id in module.imports:
                 self.use_type(module.imports[name.id], name.id)
+            elif isinstance(name, ast.Name) and name.id in module.type_variables:
+                self.use("typing", "TypeVar")
+                self._definitions[name.id] = f"\n{module.type_variables[name.id]}\n"
         return module.segment(node)
 
     def add(self, text: str, depth: int = 0) -> None:
@@ -137,7 +159,7 @@ class _Face:
         imports = [_import_lines(self._imports)]
         if self._typing_imports:
             imports.append("if TYPE_CHECKING:\n" + textwrap.indent(_import_lines(self._typing_imports), "    "))
-        return "\n".join([header, *imports]) + "".join(self._parts)
+        return "\n".join([header, *imports]) + "".join([*self._definitions.values(), *self._parts])
 
 
 def _import_lines(imports: Dict[str, Set[str]]) -> str:
@@ -203,7 +225,17 @@ def _docstring(face: _Face, method: ast.FunctionDef) -> str:
     first = method.body[0]
     assert ast.get_docstring(method), f"{face.module.source}: {method.name} has no docstring"
     # As it stands in the source, but for the indentation that the face gives all lines.
-    return textwrap.dedent(" " * first.col_offset + face.module.segment(first))
+    text = textwrap.dedent(" " * first.col_offset + face.module.segment(first))
+    return _OPTIONS_LINE.sub(lambda _: _options_told(text), text)
+
+
+def _options_told(docstring: str) -> str:
+    """What RequestOptions tells of each option, but for those that `docstring` tells of itself."""
+    (cls,) = _Module(_CORE / "config.py").classes_named("RequestOptions")
+    told = (ast.get_docstring(cls) or "").partition("Keys:\n")[2]
+    entries = re.findall(r"^    \w+: .*\n?(?:     .*\n?)*", told, re.MULTILINE)
+    own = set(re.findall(r"^    (\w+): ", docstring, re.MULTILINE))
+    return "".join(f"{entry.rstrip()}\n" for entry in entries if entry.split(":")[0].strip() not in own)
 
 
 def _add_property(face: _Face, method: ast.FunctionDef, body: str) -> None:
@@ -216,13 +248,16 @@ def _add_method(face: _Face, method: ast.FunctionDef) -> None:
     colour = face.colour
     returns = method.returns
     shape = returns.value.id if isinstance(returns, ast.Subscript) and isinstance(returns.value, ast.Name) else None
-    assert shape in ("Call", "StreamCall"), f"{method.name} must return Call[...] or StreamCall[...]"
+    assert shape in ("Call", "ItemsCall", "StreamCall"), (
+        f"{method.name} must return a Call, an ItemsCall or a StreamCall"
+    )
     assert isinstance(returns, ast.Subscript)
     value = face.annotation(returns.slice, face.module)
     if shape == "Call":
         define, result, opener = colour.define, value, colour.perform
     else:
-        define, result, opener = "def", f"{colour.stream}[{value}]", f"return {colour.stream}"
+        name = colour.prefix + shape[: -len("Call")]
+        define, result, opener = "def", f"{name}[{value}]", f"return {name}"
     face.use(f"..._{colour.folder[1:]}", opener.split()[-1])
     signature, arguments = _parameters(face, method)
     face.add(f"\n{define} {method.name}(\n    self,\n{signature}) -> {result}:\n", depth=1)
@@ -237,7 +272,7 @@ def _parameters(face: _Face, method: ast.FunctionDef) -> Tuple[str, str]:
     arguments: List[str] = []
     for parameter, default in zip(specification.args[1:], _defaults(specification)):
         signature.append(_parameter(face, parameter, default, face.module))
-        arguments.append(parameter.arg)
+        arguments.append(_argument(face, parameter))
     keywords = [(parameter, default, face.module) for parameter, default in _keywords(specification)]
     if specification.kwarg is not None:
         config = _Module(_CORE / "config.py")
@@ -261,7 +296,7 @@ def _keywords(specification: ast.arguments) -> Iterator[Tuple[ast.arg, Optional[
 
 def _options(config: _Module) -> Iterator[ast.arg]:
     """The keys of RequestOptions as parameters."""
-    (cls,) = (cls for cls in config.classes if cls.name == "RequestOptions")
+    (cls,) = config.classes_named("RequestOptions")
     for node in cls.body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             yield ast.arg(arg=node.target.id, annotation=node.annotation)
@@ -269,5 +304,21 @@ def _options(config: _Module) -> Iterator[ast.arg]:
 
 def _parameter(face: _Face, parameter: ast.arg, default: Optional[ast.expr], module: _Module) -> str:
     assert parameter.annotation is not None, f"{face.module.source}: {parameter.arg} has no annotation"
+    source = _source_of(parameter)
+    if source is not None:
+        face.use_type("..._files", source[0])
+        return f"{parameter.arg}: {source[0]}"
     text = f"{parameter.arg}: {face.annotation(parameter.annotation, module)}"
     return text if default is None else f"{text} = {ast.unparse(default)}"
+
+
+def _argument(face: _Face, parameter: ast.arg) -> str:
+    source = _source_of(parameter)
+    if source is None:
+        return parameter.arg
+    face.use("..._files", source[1])
+    return f"{source[1]}({parameter.arg})"
+
+
+def _source_of(parameter: ast.arg) -> Optional[Tuple[str, str]]:
+    return _SOURCES.get(parameter.annotation.id) if isinstance(parameter.annotation, ast.Name) else None

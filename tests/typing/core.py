@@ -46,7 +46,8 @@ assert_type(call.state, State)
 assert_type(call.response, Optional[ResponseHead])
 
 stream = core.chat.completions.stream(params, extra_body={"new": True})
-assert_type(stream, StreamCall[ChatCompletionChunk])
+assert_type(stream, StreamCall[ChatCompletionChunk, ChatCompletionResponse])
+assert_type(stream.result, ChatCompletionResponse)
 assert_type(stream.events(), List[ChatCompletionChunk])
 
 

@@ -19,12 +19,12 @@ async def over_each_library(session: aiohttp.ClientSession) -> None:
     async with OverAiohttp(session=session, token="rsk_...") as over_aiohttp:
         assert_type(over_aiohttp, OverAiohttp)
         assert_type(await over_aiohttp.chat.completions.create(params), ChatCompletionResponse)
-        assert_type(over_aiohttp.chat.completions.stream(params), AsyncStream[ChatCompletionChunk])
+        assert_type(over_aiohttp.chat.completions.stream(params), AsyncStream[ChatCompletionChunk, ChatCompletionResponse])
     over_httpx = OverHttpx(async_httpx_client=httpx.AsyncClient(), timeout=None)
     assert_type(await over_httpx.chat.completions.create(params, request_id="mine"), ChatCompletionResponse)
     over_trio = OverTrio(pool=ConnectionPool(max_connections=5))
     async with over_trio.chat.completions.stream(params) as chunks:
-        assert_type(chunks, AsyncStream[ChatCompletionChunk])
+        assert_type(chunks, AsyncStream[ChatCompletionChunk, ChatCompletionResponse])
         async for chunk in chunks:
             assert_type(chunk, ChatCompletionChunk)
 

@@ -22,7 +22,7 @@ MeshAPIConfig()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 core = MeshAPICore(MeshAPIConfig(token="rsk_..."))
 core.chat.completions.create({"messages": []})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 core.chat.completions.create(params, time_out=1.0)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-print(core.chat.completions.stream(params).result)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+print(core.chat.completions.stream(params).results)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 
 OverHttpx(base_urll="http://localhost")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 OverHttpx(timeout="long")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

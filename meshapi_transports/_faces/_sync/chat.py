@@ -5,14 +5,16 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Mapping, Optional, TYPE_CHECKING, Union
+from typing import Any, Mapping, Optional, TYPE_CHECKING, Type, TypeVar, Union
 from ..._sync import Stream, Transport, perform
 
 if TYPE_CHECKING:
     from meshapi_core.config import Timeout
-    from meshapi_core.models.chat import ChatCompletionChunk, ChatCompletionParams, ChatCompletionResponse
+    from meshapi_core.models.chat import ChatCompletionChunk, ChatCompletionParams, ChatCompletionResponse, ParsedChatCompletion
     from meshapi_core.resources import chat as core
     from meshapi_core.retry import RetryPolicy
+
+T = TypeVar("T")
 
 
 class Chat:
@@ -54,13 +56,14 @@ class Completions:
 
         Args:
             params: the conversation, the model, and how to answer; unknown fields are refused when it is made.
-            timeout: seconds to wait for the connection and for the next bytes, or a `Timeout`; the client's if None.
-            max_retries: how often to try again; the client's if None.
-            retry: what is tried again and when; the client's if None.
-            extra_headers: header fields to add or to replace, without CR, LF and NUL.
-            extra_query: query parameters to add to the URL.
-            extra_body: fields to add to the JSON body, for what the params do not know yet.
-            request_id: a name for the request, 1 to 64 characters of ``A-Z a-z 0-9 . _ : -``.
+            timeout: seconds, or a `Timeout`; ``Timeout(None, None, None)`` waits without limit.
+            max_retries: how many times this call may be retried, also where it would not be by default (streams, DELETE).
+            retry: a whole `RetryPolicy` for this call; `max_retries`, where given too, has the last word on the count.
+            extra_headers: header fields to add, or to replace the client's by.
+            extra_query: query parameters to add to the URL; a list repeats its key.
+            extra_body: fields to add to the JSON body, or to replace the params' by: the way to send what the types do
+                not know yet.
+            request_id: a name for the request, sent as ``X-Request-Id``: 1 to 64 characters of ``A-Z a-z 0-9 . _ : -``.
 
         Returns:
             The completion; ``choices[0].message`` is the model's message, ``request_id`` names the request.
@@ -95,7 +98,7 @@ class Completions:
         extra_query: Optional[Mapping[str, Any]] = None,
         extra_body: Optional[Mapping[str, Any]] = None,
         request_id: Optional[str] = None,
-    ) -> Stream[ChatCompletionChunk]:
+    ) -> Stream[ChatCompletionChunk, ChatCompletionResponse]:
         """Ask for the model's next message, and get it piece by piece as the model writes it.
 
         Sends POST /v1/chat/completions, always with ``"stream": true`` (gateway API reference, "Chat completions").
@@ -106,11 +109,12 @@ class Completions:
             params: the conversation, the model, and how to answer; unknown fields are refused when it is made.
             timeout: seconds to wait for the connection and for the next *chunk*, or a `Timeout`; the client's if None.
             max_retries: how often to try again before the first byte has come; not at all if None.
-            retry: what is tried again and when; the client's if None.
-            extra_headers: header fields to add or to replace, without CR, LF and NUL.
-            extra_query: query parameters to add to the URL.
-            extra_body: fields to add to the JSON body, for what the params do not know yet.
-            request_id: a name for the request, 1 to 64 characters of ``A-Z a-z 0-9 . _ : -``.
+            retry: a whole `RetryPolicy` for this call; `max_retries`, where given too, has the last word on the count.
+            extra_headers: header fields to add, or to replace the client's by.
+            extra_query: query parameters to add to the URL; a list repeats its key.
+            extra_body: fields to add to the JSON body, or to replace the params' by: the way to send what the types do
+                not know yet.
+            request_id: a name for the request, sent as ``X-Request-Id``: 1 to 64 characters of ``A-Z a-z 0-9 . _ : -``.
 
         Returns:
             The chunks; ``chunk.choices[0].delta.content`` is the next piece of text.  The last chunk may have no
@@ -125,6 +129,114 @@ class Completions:
             self._transport,
             self._core.stream(
                 params,
+                timeout=timeout,
+                max_retries=max_retries,
+                retry=retry,
+                extra_headers=extra_headers,
+                extra_query=extra_query,
+                extra_body=extra_body,
+                request_id=request_id,
+            ),
+        )
+
+    def parse(
+        self,
+        params: ChatCompletionParams,
+        response_type: Union[Type[T], Mapping[str, Any]],
+        *,
+        timeout: Union[float, Timeout, None] = None,
+        max_retries: Optional[int] = None,
+        retry: Optional[RetryPolicy] = None,
+        extra_headers: Optional[Mapping[str, str]] = None,
+        extra_query: Optional[Mapping[str, Any]] = None,
+        extra_body: Optional[Mapping[str, Any]] = None,
+        request_id: Optional[str] = None,
+    ) -> ParsedChatCompletion[T]:
+        """Ask for an answer of a certain shape, and get it as a value.
+
+        Sends POST /v1/chat/completions with a ``response_format`` made of the shape's JSON schema (gateway API
+        reference, "Chat completions").  The model is held to the schema where the provider can do so; what it answers
+        is checked here in any case, but for a JSON schema.
+
+        Args:
+            params: the conversation, the model, and how to answer, without a `response_format`.
+            response_type: the shape: a pydantic model, a dataclass, a TypedDict or any other type that pydantic knows,
+                or a JSON schema as a mapping.
+            max_retries: how often a wrong answer is sent back to the model, with what is wrong about it; not at all if
+                None.  How often a *request* is tried again is the client's to say, or that of `retry`.
+            timeout: seconds, or a `Timeout`; ``Timeout(None, None, None)`` waits without limit.
+            retry: a whole `RetryPolicy` for this call; `max_retries`, where given too, has the last word on the count.
+            extra_headers: header fields to add, or to replace the client's by.
+            extra_query: query parameters to add to the URL; a list repeats its key.
+            extra_body: fields to add to the JSON body, or to replace the params' by: the way to send what the types do
+                not know yet.
+            request_id: a name for the request, sent as ``X-Request-Id``: 1 to 64 characters of ``A-Z a-z 0-9 . _ : -``.
+
+        Returns:
+            The completion, with the value in ``parsed``: for a JSON schema whatever the JSON stands for.
+
+        Raises:
+            ValueError: the params have a `response_format`, or an option cannot be used; nothing was sent.
+            StructuredOutputError: the answer has not that shape; what the model wrote is in its `text`.
+            MeshAPIError: as for `create`.
+        """
+        return perform(
+            self._transport,
+            self._core.parse(
+                params,
+                response_type,
+                timeout=timeout,
+                max_retries=max_retries,
+                retry=retry,
+                extra_headers=extra_headers,
+                extra_query=extra_query,
+                extra_body=extra_body,
+                request_id=request_id,
+            ),
+        )
+
+    def parse_stream(
+        self,
+        params: ChatCompletionParams,
+        response_type: Union[Type[T], Mapping[str, Any]],
+        *,
+        timeout: Union[float, Timeout, None] = None,
+        max_retries: Optional[int] = None,
+        retry: Optional[RetryPolicy] = None,
+        extra_headers: Optional[Mapping[str, str]] = None,
+        extra_query: Optional[Mapping[str, Any]] = None,
+        extra_body: Optional[Mapping[str, Any]] = None,
+        request_id: Optional[str] = None,
+    ) -> Stream[ChatCompletionChunk, ParsedChatCompletion[T]]:
+        """Ask for an answer of a certain shape, see it being written, and get it as a value in the end.
+
+        Sends POST /v1/chat/completions with ``"stream": true`` and a ``response_format``, as `parse` does.
+
+        Args:
+            params: the conversation, the model, and how to answer, without a `response_format`.
+            response_type: the shape, as for `parse`.
+            timeout: seconds to wait for the connection and for the next *chunk*, or a `Timeout`; the client's if None.
+            max_retries: how often to try again before the first byte has come; not at all if None.
+            retry: a whole `RetryPolicy` for this call; `max_retries`, where given too, has the last word on the count.
+            extra_headers: header fields to add, or to replace the client's by.
+            extra_query: query parameters to add to the URL; a list repeats its key.
+            extra_body: fields to add to the JSON body, or to replace the params' by: the way to send what the types do
+                not know yet.
+            request_id: a name for the request, sent as ``X-Request-Id``: 1 to 64 characters of ``A-Z a-z 0-9 . _ : -``.
+
+        Returns:
+            The stream of chunks.  Its ``collect()`` gives the completion, whose ``parsed`` is the value, or raises
+            `StructuredOutputError` if it has another shape.
+
+        Raises:
+            ValueError: the params have a `response_format`, or an option cannot be used; nothing was sent.
+            MeshAPIError: while the stream is read: as for `stream`.
+        """
+        return Stream(
+            self._transport,
+            self._core.parse_stream(
+                params,
+                response_type,
                 timeout=timeout,
                 max_retries=max_retries,
                 retry=retry,

@@ -1,0 +1,509 @@
+"""The machine of one request and its answer, without any I/O: sent, retried, read, understood."""
+
+from __future__ import annotations
+
+import abc
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Callable, Generic, List, NoReturn, Optional, Sequence, TypeVar, cast
+
+from ._json import json_object
+from .actions import (
+    NEED_DATA,
+    NEED_RESPONSE,
+    Action,
+    Done,
+    Failure,
+    Headers,
+    HeadersLike,
+    Request,
+    ResponseHead,
+    SendRequest,
+    Wait,
+)
+from .call import TRANSITIONS, AnyCall, Call, Input, ItemsCall, State, StreamCall, next_state
+from .config import Timeout
+from .errors import (
+    LocalProtocolError,
+    MeshAPIError,
+    ResponseParseError,
+    StreamInterruptedError,
+    error_from_answer,
+    error_from_failure,
+    error_from_frame,
+    redact,
+)
+from .retry import Outcome, RetryPolicy
+from .sse import ServerSentEvent, SSEDecoder
+
+__all__ = ["Assembled", "EventStream", "LineStream", "Terms", "WholeAnswer"]
+
+T = TypeVar("T")
+E = TypeVar("E")
+R = TypeVar("R")
+
+# An answer without success is read for its message alone; a server that never ends it is not followed further.
+_MAX_ERROR_BODY = 1 << 20
+
+# White space, and the bytes of a byte order mark, which may come one by one.
+_BEFORE_A_DOCUMENT = b" \t\r\n\xef\xbb\xbf"
+
+_DONE = Done()
+_ENDS = frozenset({State.DONE, State.FAILED})
+# Where it does not matter what else comes of the answer.
+_UNCONCERNED = _ENDS | {State.WAIT}
+
+
+class Terms:
+    """On what terms a request is made.
+
+    Args:
+        policy: what is retried, and when.
+        timeout: how patient the embedder should be.
+        jitter: gives the factor for each wait between retries.
+        secret: what no error may tell.
+    """
+
+    # No dataclass: it would show the secret in its repr.
+    __slots__ = ("jitter", "policy", "secret", "timeout")
+
+    def __init__(self, policy: RetryPolicy, timeout: Timeout, jitter: Callable[[], float], secret: str) -> None:
+        self.policy = policy
+        self.timeout = timeout
+        self.jitter = jitter
+        self.secret = secret
+
+
+class _Exchange(AnyCall, Generic[T]):
+    """One request and its answer: sending, retrying, failing."""
+
+    _kind = "Call"
+    _is_stream = False
+    _receiving = "receiving the answer"
+
+    def __init__(self, request: Request, terms: Terms) -> None:
+        self._state = State.SEND_REQUEST
+        self._action: Optional[Action] = SendRequest(request)
+        self._request = request
+        self._terms = terms
+        self._attempt = 0
+        self._head: Optional[ResponseHead] = None
+        self._body: List[bytes] = []
+        self._body_size = 0
+        self._value: Optional[T] = None
+        self._error: Optional[MeshAPIError] = None
+
+    def __repr__(self) -> str:
+        return f"<{self._kind} {self._request.method} {self._request.url} {self._state.name}>"
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @property
+    def timeout(self) -> Timeout:
+        return self._terms.timeout
+
+    @property
+    def response(self) -> Optional[ResponseHead]:
+        return self._head
+
+    @property
+    def error(self) -> Optional[MeshAPIError]:
+        return self._error if self._state is State.FAILED else None
+
+    def next_action(self) -> Action:
+        if self._action is None:
+            self._raise_error()
+        return self._action
+
+    def request_sent(self) -> None:
+        self._state = next_state(self._state, Input.REQUEST_SENT)
+        self._action = NEED_RESPONSE
+
+    def receive_response(self, status: int, headers: HeadersLike) -> None:
+        state = next_state(self._state, Input.RESPONSE)
+        if 100 <= status < 200:
+            if self._state is State.SEND_REQUEST:
+                self.request_sent()
+            return
+        self._state = state
+        self._action = NEED_DATA
+        self._head = ResponseHead(status, Headers(headers))
+
+    def receive_data(self, data: bytes) -> None:
+        self._state = next_state(self._state, Input.DATA)
+        if self._state not in _UNCONCERNED:
+            self._collect(data)
+
+    def receive_eof(self) -> None:
+        self._state = next_state(self._state, Input.EOF)
+        if self._state not in _UNCONCERNED:
+            self._decide(None)
+
+    def receive_failure(self, failure: Failure, cause: Optional[BaseException] = None) -> None:
+        was_waiting = self._state is State.WAIT
+        self._state = next_state(self._state, Input.FAILURE)
+        if was_waiting:
+            self._action = None
+        elif not self.is_over:
+            self._decide(failure, cause)
+
+    def wait_elapsed(self) -> None:
+        self._state = next_state(self._state, Input.WAIT_ELAPSED)
+        self._attempt += 1
+        self._error = None
+        self._head = None
+        self._body.clear()
+        self._body_size = 0
+        self._action = SendRequest(self._request)
+
+    def _conclude(self, conclusion: Input) -> None:
+        self._state = TRANSITIONS[self._state][conclusion]
+
+    def _collect(self, data: bytes) -> None:
+        self._body.append(data)
+        self._body_size += len(data)
+        if self._body_size > _MAX_ERROR_BODY and self._head is not None and not _is_success(self._head):
+            self._conclude(Input.END)
+            self._decide(None)
+
+    def _decide(self, failure: Optional[Failure], cause: Optional[BaseException] = None) -> None:
+        """Conclude from the whole answer, or from what is there of it, what comes next."""
+        try:
+            self._value = self._evaluate(failure)
+        except MeshAPIError as error:
+            self._fail_or_retry(error, failure, cause)
+        else:
+            self._conclude(Input.SUCCEED)
+            self._action = _DONE
+
+    @property
+    def _has_started(self) -> bool:
+        """Whether anything has come that must not come twice."""
+        return False
+
+    @abc.abstractmethod
+    def _evaluate(self, failure: Optional[Failure]) -> T:
+        """The value that the answer stands for, or the MeshAPIError that it or the failure stands for."""
+
+    def _checked_head(self, failure: Optional[Failure]) -> ResponseHead:
+        head = self._head
+        if head is not None and not _is_success(head):
+            # The status alone says what happened, even if the connection broke before the whole body had come.
+            raise error_from_answer(head, b"".join(self._body)[:_MAX_ERROR_BODY])
+        if failure is not None:
+            raise error_from_failure(failure, head, "waiting for the answer" if head is None else self._receiving)
+        assert head is not None  # the table lets nothing but a failure come before the head
+        return head
+
+    def _fail_or_retry(self, error: MeshAPIError, failure: Optional[Failure], cause: Optional[BaseException]) -> None:
+        redact(error, self._terms.secret)
+        # The frames that it came through hold the answer as it was, and tell the caller nothing.
+        error.__context__ = error.__traceback__ = None
+        error.__cause__ = cause
+        head = self._head
+        outcome = Outcome(
+            method=self._request.method,
+            status=None if head is None else head.status,
+            failure=failure,
+            retry_after=error.retry_after_seconds,
+            stream=self._is_stream,
+            started=self._has_started,
+        )
+        delay = self._terms.policy.delay(self._attempt, outcome, self._terms.jitter)
+        self._error = error
+        if delay is None:
+            self._conclude(Input.FAIL)
+            self._action = None
+        else:
+            self._conclude(Input.RETRY)
+            self._action = Wait(delay)
+
+    def _check_done(self) -> None:
+        if self._state is State.FAILED:
+            self._raise_error()
+        if self._state is not State.DONE:
+            raise LocalProtocolError(f"the call has no result in state {self._state.name}; drive it until Done")
+
+    def _raise_error(self) -> NoReturn:
+        assert self._error is not None  # without an action there is an error
+        # Else each time that it is raised would add to the traceback of the time before.
+        raise self._error.with_traceback(None)
+
+
+class WholeAnswer(_Exchange[T], Call[T]):
+    """A call whose answer is read as a whole."""
+
+    def __init__(
+        self,
+        request: Request,
+        terms: Terms,
+        *,
+        read_answer: Callable[[ResponseHead, bytes], T],
+    ) -> None:
+        super().__init__(request, terms)
+        self._read_answer = read_answer
+
+    @property
+    def result(self) -> T:
+        self._check_done()
+        # Set on the way to DONE; None only if T allows it.
+        return cast("T", self._value)
+
+    def _evaluate(self, failure: Optional[Failure]) -> T:
+        head = self._checked_head(failure)
+        return self._read_answer(head, b"".join(self._body))
+
+
+@dataclass(frozen=True)
+class Assembled(Generic[R]):
+    """What the events of a stream amount to.
+
+    Attributes:
+        value: the events put together, as one answer.
+        is_complete: whether the stream could properly end after these events, without a ``[DONE]``.
+    """
+
+    value: R
+    is_complete: bool
+
+
+class _Items(_Exchange[None], ItemsCall[E]):
+    """A call that hands out what the body brings before the whole of it has come."""
+
+    _end: str
+
+    def __init__(self, request: Request, terms: Terms) -> None:
+        super().__init__(request, terms)
+        self._events: List[E] = []
+
+    def events(self) -> List[E]:
+        events, self._events = self._events, []
+        return events
+
+    def _checked_head(self, failure: Optional[Failure]) -> ResponseHead:
+        head = self._head
+        if failure is Failure.CONNECTION_LOST and head is not None and _is_success(head):
+            raise _interrupted(head, f"the connection was lost before the {self._end}")
+        return super()._checked_head(failure)
+
+
+class LineStream(_Items[E]):
+    """A call whose answer is a row of lines, each of which is an item."""
+
+    _kind = "ItemsCall"
+    _end = "file's end"
+
+    def __init__(
+        self,
+        request: Request,
+        terms: Terms,
+        *,
+        read_line: Callable[[ResponseHead, str], E],
+    ) -> None:
+        super().__init__(request, terms)
+        self._read_line = read_line
+        self._has_lines = False
+        # The beginning of a line whose end has not come.
+        self._pieces: List[bytes] = []
+
+    @property
+    def _has_started(self) -> bool:
+        return self._has_lines
+
+    # The request for a file is like any other until something of it has come.
+    _is_stream = _has_started
+
+    def _collect(self, data: bytes) -> None:
+        head = self._head
+        assert head is not None  # no data comes before the head
+        if not _is_success(head):
+            super()._collect(data)
+            return
+        self._has_lines = True
+        *lines, rest = data.split(b"\n")
+        if lines:
+            lines[0] = b"".join([*self._pieces, lines[0]])
+            self._pieces.clear()
+        self._pieces.append(rest)
+        try:
+            for line in lines:
+                self._receive_line(head, line)
+        except MeshAPIError as error:
+            self._conclude(Input.END)
+            self._fail_or_retry(error, None, None)
+
+    def _evaluate(self, failure: Optional[Failure]) -> None:
+        # The last line need not be ended.
+        self._receive_line(self._checked_head(failure), b"".join(self._pieces))
+
+    def _receive_line(self, head: ResponseHead, line: bytes) -> None:
+        text = line.decode("utf-8", "replace").strip("\ufeff \t\r")
+        if text:
+            self._events.append(self._read_line(head, text))
+
+
+class EventStream(_Items[E], StreamCall[E, R]):
+    """A call whose answer is a stream of Server-Sent Events."""
+
+    _kind = "StreamCall"
+    _is_stream = True
+    _receiving = "waiting for the next event"
+    _end = "stream's last event"
+
+    def __init__(
+        self,
+        request: Request,
+        terms: Terms,
+        *,
+        read_event: Callable[[ResponseHead, ServerSentEvent], Optional[E]],
+        assemble: Callable[[ResponseHead, Sequence[E]], Assembled[R]],
+        text_of: Optional[Callable[[E], str]],
+        read_whole: Callable[[ResponseHead, bytes], Any],
+    ) -> None:
+        super().__init__(request, terms)
+        self._read_event = read_event
+        self._assemble = assemble
+        self._text_of = text_of
+        self._read_whole = read_whole
+        self._decoder = SSEDecoder()
+        # Kept as it came, and read again only for the whole, or when a stream ends without a word: most never need it.
+        self._received: List[bytes] = []
+        self._may_be_whole = True
+        self._is_done = False
+
+    @property
+    def result(self) -> R:
+        self._check_done()
+        head = self._head
+        assert head is not None  # without an answer, no call is done
+        return self._assemble(head, self._events_so_far()).value
+
+    def text_of(self, event: E) -> str:
+        if self._text_of is None:
+            raise TypeError(f"a {type(event).__name__} has no text")
+        return self._text_of(event)
+
+    def receive_response(self, status: int, headers: HeadersLike) -> None:
+        super().receive_response(status, headers)
+        head = self._head
+        if head is not None and _is_success(head) and _may_be_events(head):
+            self._conclude(Input.EVENTS)
+
+    def receive_data(self, data: bytes) -> None:
+        self._state = next_state(self._state, Input.DATA)
+        if self._state in _UNCONCERNED:
+            return
+        if self._state is State.RECEIVE_EVENTS and self._is_whole_answer(data):
+            self._conclude(Input.WHOLE)
+            data = data.lstrip(_BEFORE_A_DOCUMENT)
+        if self._state is State.RECEIVE_BODY:
+            self._collect(data)
+            return
+        self._received.append(data)
+        self._receive_events(self._decoder.receive_data(data))
+
+    def wait_elapsed(self) -> None:
+        super().wait_elapsed()
+        self._may_be_whole = True
+
+    def _receive_events(self, events: List[ServerSentEvent]) -> None:
+        head = self._head
+        assert head is not None  # no data comes before the head
+        for event in events:
+            if event.data.strip() == "[DONE]":
+                self._is_done = True
+                self._conclude(Input.END)
+                self._decide(None)
+                return
+            try:
+                item = self._read_event(head, event)
+            except MeshAPIError as error:
+                self._conclude(Input.END)
+                self._fail_or_retry(self._with_partial(error), None, None)
+                return
+            if item is not None:
+                self._events.append(item)
+
+    def _is_whole_answer(self, data: bytes) -> bool:
+        if not self._may_be_whole:
+            return False
+        start = data.lstrip(_BEFORE_A_DOCUMENT)[:1]
+        self._may_be_whole = not start
+        # No field of an event stream starts like this; a JSON or HTML document does, whatever its Content-Type says.
+        return start in (b"{", b"[", b"<")
+
+    def _evaluate(self, failure: Optional[Failure]) -> None:
+        try:
+            head = self._checked_head(failure)
+        except MeshAPIError as error:
+            raise self._with_partial(error) from None
+        if self._body:
+            raise self._error_from_whole(head, b"".join(self._body))
+        if not self._is_done and not self._assemble(head, self._events_so_far()).is_complete:
+            raise self._with_partial(_interrupted(head, "the stream ended before its last event"))
+
+    def _error_from_whole(self, head: ResponseHead, body: bytes) -> MeshAPIError:
+        text = body.decode("utf-8-sig", "replace")
+        content_type = head.headers.get("content-type", "no content type")
+        answer = json_object(text)
+        if answer is not None and answer.get("error"):
+            return error_from_frame(answer, text, head)
+        error = ResponseParseError(
+            f"asked for an event stream, the gateway answered with {content_type}: {text[:500]}",
+            status=head.status,
+            error_code="parse_error",
+            request_id=head.request_id,
+        )
+        if answer is not None:
+            error.partial = self._read_whole(head, body)
+            error.message = (
+                f"asked for an event stream, the gateway answered with one whole answer ({content_type}); "
+                "it is in the attribute partial of this error, and create() is the method for such answers"
+            )
+        return error
+
+    def _with_partial(self, error: MeshAPIError) -> MeshAPIError:
+        events = self._events_so_far()
+        if self._head is not None and events:
+            # What does not fit together is no part of the whole.
+            with suppress(MeshAPIError):
+                error.partial = self._assemble(self._head, events).value
+        return error
+
+    @property
+    def _has_started(self) -> bool:
+        head = self._head
+        # The body of an error is not yet anything of a stream.
+        return head is not None and _is_success(head) and bool(self._received or self._body)
+
+    def _events_so_far(self) -> List[E]:
+        """All events of the stream once more, from the bytes that brought them."""
+        items: List[E] = []
+        head, decoder = self._head, SSEDecoder()
+        for event in (event for data in self._received for event in decoder.receive_data(data)):
+            try:
+                item = None if head is None else self._read_event(head, event)
+            except MeshAPIError:
+                # The error that ended the stream.
+                break
+            if item is not None:
+                items.append(item)
+        return items
+
+
+def _is_success(head: ResponseHead) -> bool:
+    return 200 <= head.status < 300
+
+
+def _may_be_events(head: ResponseHead) -> bool:
+    content_type = head.headers.get("content-type", "")
+    # Real streams come as text/plain, and without any type, too.
+    return not content_type or content_type.lower().startswith(("text/event-stream", "text/plain", "application/octet"))
+
+
+def _interrupted(head: ResponseHead, message: str) -> StreamInterruptedError:
+    return StreamInterruptedError(
+        message, status=head.status, error_code="stream_interrupted", request_id=head.request_id
+    )

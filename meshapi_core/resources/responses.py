@@ -1,0 +1,234 @@
+"""``client.responses``: /v1/responses, whole, streamed, listed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
+
+from pydantic import ValidationError
+
+from .._json import as_object
+from ..actions import ResponseHead
+from ..call import Call, ItemsCall, StreamCall
+from ..config import RequestOptions
+from ..exchange import Assembled
+from ..models.responses import (
+    ResponsesListItem,
+    ResponsesListResponse,
+    ResponsesParams,
+    ResponsesResponse,
+    ResponsesStreamEvent,
+)
+from ..sse import ServerSentEvent
+from ..steps import ItemsOfSteps
+from ._base import Resource, check_params, pages_after, path_segment, read_frame, read_json, refuse, refuse_to_stream
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = ["Responses"]
+
+_FINAL = frozenset({"response.completed", "response.failed", "response.incomplete"})
+
+
+class Responses(Resource):
+    """Asks a model by the Responses API, and remembers what came of it."""
+
+    def create(self, params: ResponsesParams, **options: Unpack[RequestOptions]) -> Call[ResponsesResponse]:
+        """Ask for a response, and get it as a whole.
+
+        Sends POST /v1/responses, always with ``"stream": false`` (gateway API reference, "Responses").  Retried as the
+        `RetryPolicy` says.  With a data-plane key (``rsk_...``).
+
+        Args:
+            params: the input, the model, and how to answer; unknown fields are refused when it is made.
+            **options: what this call may say otherwise than its client: `RequestOptions`.
+
+        Returns:
+            The response; ``output_text`` is what the model wrote, ``output`` all that it did.  With
+            ``background=True`` its `status` says how far it is: ask again with `get`.
+
+        Raises:
+            ValueError: the params ask for a stream, or an option cannot be used; nothing was sent.
+            MeshAPIError: the gateway refused (`APIStatusError`), was not reached (`APIConnectionError`), or answered
+                with something else (`ResponseParseError`).
+        """
+        check_params(params, ResponsesParams, "create")
+        refuse_to_stream(params.stream)
+        return self._post("/v1/responses", params, ResponsesResponse, options, stream=False)
+
+    def stream(
+        self, params: ResponsesParams, **options: Unpack[RequestOptions]
+    ) -> StreamCall[ResponsesStreamEvent, ResponsesResponse]:
+        """Ask for a response, and get it event by event as the model writes it.
+
+        Sends POST /v1/responses, always with ``"stream": true`` (gateway API reference, "Responses").  Nothing is sent
+        before the first event is asked for.  Not retried by default; `max_retries` is consent to try again as long as
+        no byte of the stream has come.  With a data-plane key (``rsk_...``).
+
+        Args:
+            params: the input, the model, and how to answer; unknown fields are refused when it is made.
+            timeout: seconds to wait for the connection and for the next *event*, or a `Timeout`; the client's if None.
+            max_retries: how often to try again before the first byte has come; not at all if None.
+            **options: what this call may say otherwise than its client: `RequestOptions`.
+
+        Returns:
+            The stream of events, told apart by their ``type``; its ``text`` is what the model writes alone, its
+            ``collect()`` the whole response.
+
+        Raises:
+            ValueError: an option cannot be used; nothing was sent.
+            MeshAPIError: while the stream is read: as for `create`, or it broke off (`StreamInterruptedError`); what
+                had come is in the error's `partial`.
+        """
+        check_params(params, ResponsesParams, "stream")
+        return self._stream(
+            "/v1/responses",
+            params,
+            read_event,
+            assemble_events,
+            options,
+            answer=ResponsesResponse,
+            text_of=text_of_event,
+        )
+
+    def list(
+        self, *, after: Optional[str] = None, limit: Optional[int] = None, **options: Unpack[RequestOptions]
+    ) -> Call[ResponsesListResponse]:
+        """List the responses that the gateway remembers, one page of them, newest first.
+
+        Sends GET /v1/responses (gateway API reference, "Responses").  To go through all pages, use `iterate`.
+
+        Args:
+            after: the id of the last response of the page before (its ``last_id``); the first page if None.
+            limit: how many to a page, at most; as the gateway likes if None.
+            **options: what this call may say otherwise than its client: `RequestOptions`.
+
+        Returns:
+            The page; ``data`` is its items, ``has_more`` tells whether there is another.
+
+        Raises:
+            ValueError: an option cannot be used; nothing was sent.
+            MeshAPIError: the gateway refused (`APIStatusError`), was not reached (`APIConnectionError`), or answered
+                with something else (`ResponseParseError`).
+        """
+        return self._get("/v1/responses", ResponsesListResponse, options, {"after": after, "limit": limit})
+
+    def iterate(
+        self, *, page_size: Optional[int] = None, **options: Unpack[RequestOptions]
+    ) -> ItemsCall[ResponsesListItem]:
+        """Go through all responses that the gateway remembers, newest first, page after page.
+
+        Sends GET /v1/responses once for each page, when its first item is asked for; each is retried by itself.
+
+        Args:
+            page_size: how many to ask for at a time; as the gateway likes if None.
+            **options: what this call may say otherwise than its client: `RequestOptions`.
+
+        Returns:
+            The responses, one by one.
+
+        Raises:
+            ValueError: an option cannot be used; nothing was sent.
+            MeshAPIError: while iterating: as for `list`, after all items that had come.
+        """
+        return ItemsOfSteps(
+            pages_after(lambda after: self.list(after=after, limit=page_size, **options)), self._timeout(options)
+        )
+
+    def get(self, response_id: str, **options: Unpack[RequestOptions]) -> Call[ResponsesResponse]:
+        """Get a response that was made before, such as one in the background.
+
+        Sends GET /v1/responses/{id} (gateway API reference, "Responses").
+
+        Args:
+            response_id: the response's ``id``.
+            **options: what this call may say otherwise than its client: `RequestOptions`.
+
+        Returns:
+            The response; its `status` says whether it is finished.
+
+        Raises:
+            ValueError: the id is empty, or an option cannot be used; nothing was sent.
+            MeshAPIError: there is no such response (`NotFoundError`), or it could not be had, as for `create`.
+        """
+        return self._get(f"/v1/responses/{path_segment(response_id, 'response_id')}", ResponsesResponse, options)
+
+
+def read_event(head: ResponseHead, event: ServerSentEvent) -> ResponsesStreamEvent:
+    """The event that a Server-Sent Event holds."""
+    # An error has one of these; a message that happens to have them too costs but the second look.
+    if event.event == "error" or '"error"' in event.data:
+        frame = read_frame(head, event)
+        if frame.get("type") == "error":
+            read_frame(head, ServerSentEvent(event="error", data=event.data, id=event.id))
+    try:
+        found = read_json(ResponsesStreamEvent, event.data)
+    except ValidationError as error:
+        read_frame(head, event)
+        refuse(head, event.data, ResponsesStreamEvent, error)
+    if found.type is None and event.event != "message":
+        # Some servers say it once.
+        found.type = event.event
+    return found
+
+
+def text_of_event(event: ResponsesStreamEvent) -> str:
+    """The text that an event adds to what the model writes."""
+    return event.delta if event.type == "response.output_text.delta" and isinstance(event.delta, str) else ""
+
+
+def assemble_events(events: Sequence[ResponsesStreamEvent]) -> Assembled[ResponsesResponse]:
+    """Put the events of a stream together to the response that they amount to, as far as they go.
+
+    The stream could properly end here if its last word has come: completed, failed or incomplete.
+    """
+    response: Dict[str, Any] = {}
+    items: Dict[int, Dict[str, Any]] = {}
+    is_complete = False
+    for event in events:
+        if event.response is not None:
+            response.update((name, value) for name, value in event.response.items() if value is not None)
+        if event.usage is not None:
+            response["usage"] = event.usage.model_dump(exclude_unset=True)
+        is_complete = is_complete or event.type in _FINAL
+        _add_to_output(items, event)
+    if not response.get("output"):
+        response["output"] = [items[index] for index in sorted(items)]
+    return Assembled(ResponsesResponse.model_validate(response), is_complete)
+
+
+def _add_to_output(items: Dict[int, Dict[str, Any]], event: ResponsesStreamEvent) -> None:
+    """Let `event` do to the output's items what it says."""
+    index = getattr(event, "output_index", None)
+    if not isinstance(index, int):
+        index = 0
+    whole = as_object(getattr(event, "item", None))
+    if whole is not None:
+        # Once when it begins, with next to nothing in it, and once more when it is done.
+        items[index] = {**whole}
+        return
+    delta = event.delta
+    if not isinstance(delta, str):
+        return
+    if event.type == "response.output_text.delta":
+        _add_text(items, index, getattr(event, "content_index", None), "output_text", "text", delta)
+    elif event.type == "response.refusal.delta":
+        _add_text(items, index, getattr(event, "content_index", None), "refusal", "refusal", delta)
+    elif event.type == "response.function_call_arguments.delta":
+        item = items.setdefault(index, {"type": "function_call"})
+        item["arguments"] = f"{item.get('arguments') or ''}{delta}"
+
+
+def _add_text(
+    items: Dict[int, Dict[str, Any]], index: int, content_index: Any, part_type: str, field: str, delta: str
+) -> None:
+    item = items.setdefault(index, {"type": "message", "role": "assistant"})
+    content: List[Dict[str, Any]] = item.get("content") or []
+    # A copy: what the event holds is its own.
+    item["content"] = content = [dict(part) for part in content]
+    position = content_index if isinstance(content_index, int) and 0 <= content_index < len(content) else len(content)
+    if position == len(content):
+        position = next((at for at, part in enumerate(content) if part.get("type") == part_type), position)
+    if position == len(content):
+        content.append({"type": part_type, field: ""})
+    content[position][field] = f"{content[position].get(field) or ''}{delta}"
