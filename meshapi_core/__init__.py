@@ -68,6 +68,7 @@ _ROOMS = {
         "UnprocessableEntityError",
     ),
     "models.batches": (
+        "BatchLines",
         "BatchListResponse",
         "BatchObject",
         "BatchRequestItem",
@@ -124,7 +125,12 @@ _ROOMS = {
         "ProviderPreferences",
         "VideoEmbeddingUrl",
     ),
+    "models.errors": (
+        "ApiErrorBody",
+        "ApiErrorEnvelope",
+    ),
     "models.files": (
+        "FileContent",
         "FileObject",
         "UploadBatchFileParams",
     ),
@@ -137,6 +143,7 @@ _ROOMS = {
         "ImageRef",
         "ImageUsage",
     ),
+    "models.lists": ("AnswerList",),
     "models.models": (
         "ListModelsParams",
         "ModelInfo",
@@ -182,8 +189,10 @@ if TYPE_CHECKING:
     from .models.chat import *
     from .models.compare import *
     from .models.embeddings import *
+    from .models.errors import *
     from .models.files import *
     from .models.images import *
+    from .models.lists import *
     from .models.models import *
     from .models.responses import *
     from .models.templates import *

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Iterator, Union
 
 if TYPE_CHECKING:
-    from meshapi_core.resources.batches import BatchLines
+    from meshapi_core import BatchLines
 
     BatchSource = Union[BatchLines, str, os.PathLike[str]]
     """The requests of a batch: one by one, or the path of a JSONL file that has one on each line."""

@@ -101,6 +101,8 @@ class Exchange:
         self.advance()
 
     def _connect(self, request: Request) -> None:
+        # A call of several requests is done with the answer to the one before.
+        self._close()
         self._patience.start_connecting(self._loop.time())
         self._set_timer(self._patience.expires_at, self._time_out)
         self._connection = Connection(self, request)

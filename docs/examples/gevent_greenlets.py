@@ -24,12 +24,12 @@ from meshapi_core import (
     ChatMessage,
     Done,
     Failure,
+    ItemsCall,
     MeshAPIConfig,
     MeshAPICore,
     Patience,
     Request,
     SendRequest,
-    StreamCall,
     Timeout,
     Wait,
 )
@@ -50,7 +50,7 @@ def perform(call: Call[T]) -> T:
     return call.result
 
 
-def stream(call: StreamCall[E]) -> Generator[E, None, None]:
+def stream(call: ItemsCall[E]) -> Generator[E, None, None]:
     """Drive `call` as far as its events are asked for; closing the generator closes the connection."""
     with closing(Connection(call.timeout)) as connection:
         while not isinstance(action := call.next_action(), Done):

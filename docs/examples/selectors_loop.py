@@ -124,6 +124,8 @@ class Exchange:
         self._on_end(self._call.error)
 
     def _connect(self, request: Request) -> None:
+        # A call of several requests is done with the answer to the one before.
+        self._close()
         self._patience.start_connecting(time.monotonic())
         try:
             self._connection = Connection(request)

@@ -26,6 +26,7 @@ from meshapi_core import (
     ChatMessage,
     Done,
     Failure,
+    ItemsCall,
     MeshAPIConfig,
     MeshAPICore,
     MeshAPIError,
@@ -54,7 +55,7 @@ def perform(call: Call[T], exchange: Exchange) -> T:
     return call.result
 
 
-def stream(call: StreamCall[E], exchange: Exchange) -> Generator[E, None, None]:
+def stream(call: ItemsCall[E], exchange: Exchange) -> Generator[E, None, None]:
     """Drive `call` as far as its events are asked for; closing the generator closes the connection."""
     with closing(exchange):
         while not isinstance(action := call.next_action(), Done):
@@ -118,6 +119,7 @@ class Exchange:
 
     def send(self, request: Request) -> Tuple[int, List[Tuple[str, str]]]:
         """Send `request` over a new connection; the status and the header fields of its answer."""
+        self.close()
         is_secure = request.scheme == "https"
         connection_class = http.client.HTTPSConnection if is_secure else http.client.HTTPConnection
         self._patience.start_connecting(time.monotonic())

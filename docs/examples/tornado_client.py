@@ -27,12 +27,12 @@ from meshapi_core import (
     ChatMessage,
     Done,
     Failure,
+    ItemsCall,
     MeshAPIConfig,
     MeshAPICore,
     Patience,
     Request,
     SendRequest,
-    StreamCall,
     Timeout,
     Wait,
 )
@@ -53,7 +53,7 @@ async def perform(call: Call[T]) -> T:
     return call.result
 
 
-async def stream(call: StreamCall[E]) -> AsyncGenerator[E, None]:
+async def stream(call: ItemsCall[E]) -> AsyncGenerator[E, None]:
     """Drive `call` as far as its events are asked for; closing the generator closes the connection."""
     with closing(Exchange(call.timeout)) as exchange:
         while not isinstance(action := call.next_action(), Done):

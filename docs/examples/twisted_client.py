@@ -28,12 +28,12 @@ from meshapi_core import (
     ChatMessage,
     Done,
     Failure,
+    ItemsCall,
     MeshAPIConfig,
     MeshAPICore,
     Patience,
     Request,
     SendRequest,
-    StreamCall,
     Timeout,
     Wait,
 )
@@ -54,7 +54,7 @@ async def perform(reactor: Any, call: Call[T]) -> T:
     return call.result
 
 
-async def stream(reactor: Any, call: StreamCall[E]) -> AsyncGenerator[E, None]:
+async def stream(reactor: Any, call: ItemsCall[E]) -> AsyncGenerator[E, None]:
     """Drive `call` as far as its events are asked for; closing the generator closes the connection."""
     with closing(Exchange(reactor, call.timeout)) as exchange:
         while not isinstance(action := call.next_action(), Done):

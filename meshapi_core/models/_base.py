@@ -13,10 +13,9 @@ from typing_extensions import Annotated, Self
 
 from ..actions import Headers, ResponseHead
 
-__all__ = ["Answer", "AnswerList", "FileContent", "Headed", "ListAnswer", "Listed", "Params", "Reply", "Shared"]
+__all__ = ["Answer", "Headed", "ListAnswer", "Listed", "Params", "Reply", "Shared"]
 
 T = TypeVar("T")
-A = TypeVar("A", bound="Answer")
 
 
 class Params(BaseModel):
@@ -106,19 +105,6 @@ class ListAnswer(Answer):
         super()._take_head(head)
         for item in getattr(self, self._LIST):
             item._take_head(head)
-
-
-class AnswerList(List[A], Headed):
-    """An answer that is a list; it knows its request's id and headers, as each of its items does."""
-
-    def _take_head(self, head: ResponseHead) -> None:
-        super()._take_head(head)
-        for item in self:
-            item._take_head(head)
-
-
-class FileContent(bytes, Headed):
-    """An answer that is the content of a file: bytes, and the request's id and headers beside them."""
 
 
 class _NullAsEmpty:

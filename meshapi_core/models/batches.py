@@ -1,6 +1,6 @@
 """Batches: many requests that are run later, and what became of each."""
 
-from typing import Any, Dict, List, Optional, Set, Type, TypeVar, Union
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Set, Type, TypeVar, Union
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 from typing_extensions import Annotated, Self
@@ -10,6 +10,7 @@ from ._base import Answer, ListAnswer, Listed, Params, Reply
 from .chat import ChatCompletionResponse
 
 __all__ = [
+    "BatchLines",
     "BatchListResponse",
     "BatchObject",
     "BatchRequestItem",
@@ -29,6 +30,10 @@ class BatchRequestItem(Params):
     method: Optional[str] = "POST"
     url: Optional[str] = "/v1/chat/completions"
     body: Dict[str, Any]
+
+
+BatchLines = Iterable[Union[BatchRequestItem, Mapping[str, Any], str, bytes]]
+"""The requests of a batch one by one: as they are, as mappings of their fields, or as the lines of a JSONL file."""
 
 
 def _with_ids_of_their_own(requests: List[BatchRequestItem]) -> List[BatchRequestItem]:

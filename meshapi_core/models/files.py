@@ -2,10 +2,10 @@
 
 from typing import Any, Optional, Union
 
-from ._base import Answer, Params
+from ._base import Answer, Headed, Params
 from .batches import BatchRequests
 
-__all__ = ["FileObject", "UploadBatchFileParams"]
+__all__ = ["FileContent", "FileObject", "UploadBatchFileParams"]
 
 
 class UploadBatchFileParams(Params):
@@ -26,3 +26,7 @@ class FileObject(Answer):
     purpose: Optional[str] = None
     status: Optional[str] = None
     status_details: Any = None
+
+
+class FileContent(bytes, Headed):
+    """An answer that is the content of a file: bytes, and the request's id and headers beside them."""

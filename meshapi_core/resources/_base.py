@@ -34,7 +34,9 @@ from ..call import Call, ItemsCall, StreamCall
 from ..config import MeshAPIConfig, RequestOptions, Timeout, check_headers
 from ..errors import ResponseParseError, error_from_frame
 from ..exchange import Assembled, EventStream, LineStream, Terms, WholeAnswer
-from ..models._base import Answer, AnswerList, FileContent, Params
+from ..models._base import Answer, Params
+from ..models.files import FileContent
+from ..models.lists import AnswerList
 from ..retry import RetryPolicy
 from ..sse import ServerSentEvent
 from ..steps import Steps

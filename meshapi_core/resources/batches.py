@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Mapping, Optional, Union, cast
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Union, cast
 
 from pydantic import ValidationError
 
@@ -20,6 +20,7 @@ from ..errors import (
 )
 from ..models._base import Params
 from ..models.batches import (
+    BatchLines,
     BatchListResponse,
     BatchObject,
     BatchRequestItem,
@@ -34,10 +35,7 @@ from .files import content_path
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["BatchLines", "Batches"]
-
-BatchLines = Iterable[Union[BatchRequestItem, Mapping[str, Any], str, bytes]]
-"""The requests of a batch one by one: as they are, as mappings of their fields, or as the lines of a JSONL file."""
+__all__ = ["Batches"]
 
 _ENDS = frozenset({"completed", "failed", "expired", "cancelled"})
 

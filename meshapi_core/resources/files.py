@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..call import Call
 from ..config import RequestOptions
-from ..models._base import FileContent
-from ..models.files import FileObject, UploadBatchFileParams
+from ..models.files import FileContent, FileObject, UploadBatchFileParams
 from ._base import Resource, check_params, path_segment
 
 if TYPE_CHECKING:

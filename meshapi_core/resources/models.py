@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, Optional
 
 from ..call import Call, ItemsCall
 from ..config import RequestOptions
-from ..models._base import AnswerList
+from ..models.lists import AnswerList
 from ..models.models import ListModelsParams, ModelInfo, ModelSearchParams, ModelsPage
 from ..steps import ItemsOfSteps, Steps
 from ._base import Resource, check_params, path_segment

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..call import Call
 from ..config import RequestOptions
-from ..models._base import AnswerList
+from ..models.lists import AnswerList
 from ..models.templates import CreateTemplateParams, TemplateSummary, UpdateTemplateParams
 from ._base import Resource, check_params, path_segment
 

@@ -707,7 +707,7 @@ def test_each_model_is_of_one_kind_and_tells_its_meaning(cls):
 
 # Under these names the official SDK's users know them.
 NAMES = """
-    BatchListResponse BatchObject BatchRequestItem BuiltinTool CompareParams CompareResponse CompareStreamEvent
+    ApiErrorBody ApiErrorEnvelope BatchListResponse BatchObject BatchRequestItem BuiltinTool CompareParams CompareResponse CompareStreamEvent
     CreateBatchParams CreateTemplateParams EmbeddingItem EmbeddingsParams EmbeddingsResponse EmbeddingsUsage FileObject
     ImageEditParams ImageEmbeddingUrl ImageGenerationChunk ImageGenerationParams ImageGenerationResponse ImageItem
     ImageRef ImageUsage ListModelsParams ModelCompareResult ModelInfo ModelOverride ModelPricing ModelSearchParams

@@ -64,7 +64,8 @@ def test_no_params_are_left_out():
     rooms = {room: names for room, names in meshapi_core._ROOMS.items() if room.startswith("models.")}
     rooms.pop("models.chat")
     types = {getattr(meshapi_core, name) for names in rooms.values() for name in names}
-    assert {cls for cls in types if issubclass(cls, _base.Params)} == set(LEAST)
+    params = {cls for cls in types if isinstance(cls, type) and issubclass(cls, _base.Params)}
+    assert params == set(LEAST)
 
 
 def refusal(cls, fields):

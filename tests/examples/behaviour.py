@@ -24,6 +24,8 @@ from meshapi_transports.testing.raw import RawServer, chat_answer, refusing_url,
 from .harness import (
     PARAMS,
     alive_in_the_middle,
+    check_iterating,
+    check_waiting,
     core_for,
     cut_in_the_middle,
     load_example,
@@ -173,6 +175,14 @@ class Behaviour:
         with pytest.raises(InternalServerError):
             self.perform(example, core.chat.completions.create(PARAMS))
         assert len(gateway.requests) == 1
+
+    def test_a_call_of_several_requests(self, example, gateway):
+        """Each is sent when the call asks for it, after the wait that it asks for."""
+        check_waiting(gateway, lambda call: self.perform(example, call))
+
+    def test_items_of_several_requests(self, example, gateway):
+        """The next request follows at once, once the answer before it has been read."""
+        check_iterating(gateway, lambda call, models: self.read(example, call, models))
 
     def test_tls(self, example, monkeypatch, tmp_path):
         """A connection to an https address is secured, or not made at all."""

@@ -10,9 +10,23 @@ import subprocess
 import sys
 import time
 from types import ModuleType
-from typing import Any
+from typing import Any, Callable
 
-from meshapi_core import ChatCompletionParams, ChatMessage, MeshAPIConfig, MeshAPICore, RetryPolicy
+from meshapi_core import (
+    BatchObject,
+    BatchRequestItem,
+    Call,
+    ChatCompletionParams,
+    ChatMessage,
+    CreateBatchParams,
+    ItemsCall,
+    MeshAPIConfig,
+    MeshAPICore,
+    ModelInfo,
+    ModelSearchParams,
+    RetryPolicy,
+)
+from meshapi_transports.stdlib import MeshAPI
 from meshapi_transports.testing import LocalGateway
 from meshapi_transports.testing.raw import RawConnection, Script, chat_answer, chat_events, http_chunk, stream_head
 
@@ -78,6 +92,36 @@ def slowly(seconds: float) -> Script:
             connection.send(piece)
 
     return script
+
+
+def started_batch(gateway: LocalGateway) -> str:
+    """The id of a batch that has just begun."""
+    params = CreateBatchParams(requests=[BatchRequestItem(custom_id="a", body=PARAMS.model_dump(exclude_none=True))])
+    with MeshAPI(base_url=gateway.base_url, token=gateway.token) as client:
+        return client.batches.create(params).id or ""
+
+
+def check_waiting(gateway: LocalGateway, perform: Callable[[Call[BatchObject]], BatchObject]) -> None:
+    """Have a batch waited for by a call of several requests, and see whether `perform` drove it to its end."""
+    seen: list[Any] = []
+
+    def look_and_nudge(batch: BatchObject) -> None:
+        seen.append(batch.status)
+        gateway.advance_batches()
+
+    core = core_for(gateway.base_url, token=gateway.token)
+    batch = perform(core.batches.wait(started_batch(gateway), poll_interval=0.01, on_progress=look_and_nudge))
+    assert batch.status == seen[-1] == "completed"
+    assert len(seen) > 1
+
+
+def check_iterating(gateway: LocalGateway, read: Callable[[ItemsCall[ModelInfo], list[ModelInfo]], None]) -> None:
+    """Have items read that take several requests, and see whether `read` got them all."""
+    models: list[ModelInfo] = []
+    core = core_for(gateway.base_url, token=gateway.token)
+    read(core.models.iterate(ModelSearchParams(limit=5)), models)
+    assert len({model.id for model in models}) == len(models) > 10
+    assert len(gateway.requests) > 2
 
 
 # Scripts for a RawServer: answers to a stream that go wrong after two of its events, "one" and " two"

@@ -21,7 +21,7 @@ from meshapi_core import (
 from meshapi_transports.testing import Fault
 from meshapi_transports.testing.raw import RawServer, answer, answer_head, chat_answer, refusing_url, replies
 
-from .harness import PARAMS, SCRIPTS, core_for, load_example, run_example, text_of
+from .harness import PARAMS, SCRIPTS, check_iterating, check_waiting, core_for, load_example, run_example, text_of
 
 pytest.importorskip("PySide6.QtNetwork")
 from PySide6.QtCore import QCoreApplication, QEventLoop, QThread, QTimer
@@ -59,6 +59,17 @@ def perform(core):
 def read(core, chunks):
     """Read a stream to its end, into `chunks`."""
     run(core.chat.completions.stream(PARAMS), chunks.append)
+
+
+def test_calls_of_several_requests(gateway):
+    """Each request is sent when the call asks for it, with a wait before it or without."""
+
+    def value_of(call):
+        run(call)
+        return call.result
+
+    check_waiting(gateway, value_of)
+    check_iterating(gateway, lambda call, items: run(call, items.append))
 
 
 def test_the_program(gateway):

@@ -23,7 +23,7 @@ from meshapi_core import (
 from meshapi_transports.testing import Fault
 from meshapi_transports.testing.raw import RawServer, answer_head, chat_answer, refusing_url, replies
 
-from .harness import EXAMPLES, PARAMS, SCRIPTS, core_for, load_example, text_of
+from .harness import EXAMPLES, PARAMS, SCRIPTS, check_iterating, check_waiting, core_for, load_example, text_of
 
 pytest.importorskip("tkinter")
 
@@ -50,6 +50,12 @@ def told_by(asking):
         told.append(asking.inbox.get())
     asking.join()
     return told
+
+
+def test_calls_of_several_requests(gateway):
+    """Each request is sent when the call asks for it, with a wait before it or without."""
+    check_waiting(gateway, lambda call: example.perform(call, example.Exchange(call.timeout)))
+    check_iterating(gateway, lambda call, items: items.extend(example.stream(call, example.Exchange(call.timeout))))
 
 
 # The thread

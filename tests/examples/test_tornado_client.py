@@ -11,7 +11,7 @@ from meshapi_core import APIConnectionError, APITimeoutError, RetryPolicy, Strea
 from meshapi_transports.testing import Fault
 from meshapi_transports.testing.raw import RawServer, answer_head, chat_answer, refusing_url, replies
 
-from .harness import PARAMS, SCRIPTS, core_for, load_example, run_example, text_of
+from .harness import PARAMS, SCRIPTS, check_iterating, check_waiting, core_for, load_example, run_example, text_of
 
 pytest.importorskip("tornado")
 from tornado.ioloop import IOLoop
@@ -28,23 +28,39 @@ def run(coroutine_function):
         loop.close()
 
 
+def value_of(call):
+    """What a call gives in the end."""
+
+    async def drive():
+        return await example.perform(call)
+
+    return run(drive)
+
+
 def perform(core):
     """The text of a whole answer."""
+    return value_of(core.chat.completions.create(PARAMS)).choices[0].message.content
 
-    async def answer():
-        return (await example.perform(core.chat.completions.create(PARAMS))).choices[0].message.content
 
-    return run(answer)
+def gather(call, items):
+    """Drive a call to its end, and put what it brings into `items`."""
+
+    async def collect():
+        async for item in example.stream(call):
+            items.append(item)
+
+    run(collect)
 
 
 def read(core, chunks):
     """Read a stream to its end, into `chunks`."""
+    gather(core.chat.completions.stream(PARAMS), chunks)
 
-    async def collect():
-        async for chunk in example.stream(core.chat.completions.stream(PARAMS)):
-            chunks.append(chunk)
 
-    run(collect)
+def test_calls_of_several_requests(gateway):
+    """Each request is sent when the call asks for it, with a wait before it or without."""
+    check_waiting(gateway, value_of)
+    check_iterating(gateway, gather)
 
 
 def test_the_program(gateway):

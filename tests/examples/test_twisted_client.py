@@ -11,7 +11,7 @@ from meshapi_core import APIConnectionError, APITimeoutError, RetryPolicy, Strea
 from meshapi_transports.testing import Fault
 from meshapi_transports.testing.raw import RawServer, answer_head, chat_answer, refusing_url, replies
 
-from .harness import PARAMS, SCRIPTS, core_for, load_example, run_example, text_of
+from .harness import PARAMS, SCRIPTS, check_iterating, check_waiting, core_for, load_example, run_example, text_of
 
 pytest.importorskip("twisted")
 from twisted.internet.defer import CancelledError, Deferred
@@ -38,24 +38,39 @@ def run(reactor, coroutine_function):
     return blockingCallFromThread(reactor, lambda: Deferred.fromCoroutine(coroutine_function()))
 
 
+def value_of(reactor, call):
+    """What a call gives in the end."""
+
+    async def drive():
+        return await example.perform(reactor, call)
+
+    return run(reactor, drive)
+
+
 def perform(reactor, core):
     """The text of a whole answer."""
+    return value_of(reactor, core.chat.completions.create(PARAMS)).choices[0].message.content
 
-    async def answer():
-        value = await example.perform(reactor, core.chat.completions.create(PARAMS))
-        return value.choices[0].message.content
 
-    return run(reactor, answer)
+def gather(reactor, call, items):
+    """Drive a call to its end, and put what it brings into `items`."""
+
+    async def collect():
+        async for item in example.stream(reactor, call):
+            items.append(item)
+
+    run(reactor, collect)
 
 
 def read(reactor, core, chunks):
     """Read a stream to its end, into `chunks`."""
+    gather(reactor, core.chat.completions.stream(PARAMS), chunks)
 
-    async def collect():
-        async for chunk in example.stream(reactor, core.chat.completions.stream(PARAMS)):
-            chunks.append(chunk)
 
-    run(reactor, collect)
+def test_calls_of_several_requests(gateway, reactor):
+    """Each request is sent when the call asks for it, with a wait before it or without."""
+    check_waiting(gateway, lambda call: value_of(reactor, call))
+    check_iterating(gateway, lambda call, items: gather(reactor, call, items))
 
 
 def test_the_program(gateway):

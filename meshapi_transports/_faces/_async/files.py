@@ -9,8 +9,7 @@ from ..._async import AsyncTransport, perform
 
 if TYPE_CHECKING:
     from meshapi_core.config import Timeout
-    from meshapi_core.models._base import FileContent
-    from meshapi_core.models.files import FileObject, UploadBatchFileParams
+    from meshapi_core.models.files import FileContent, FileObject, UploadBatchFileParams
     from meshapi_core.resources import files as core
     from meshapi_core.retry import RetryPolicy
 

@@ -9,7 +9,7 @@ from ..._sync import Items, Transport, perform
 
 if TYPE_CHECKING:
     from meshapi_core.config import Timeout
-    from meshapi_core.models._base import AnswerList
+    from meshapi_core.models.lists import AnswerList
     from meshapi_core.models.models import ModelInfo, ModelSearchParams, ModelsPage
     from meshapi_core.resources import models as core
     from meshapi_core.retry import RetryPolicy
