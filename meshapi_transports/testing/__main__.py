@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 from . import LocalGateway
+from ._state import DEFAULT_BATCH_SECONDS
 
 # Windows delivers Ctrl-C only between two waits.
 _WAIT_SECONDS = 0.5
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ask_to_stop)
-    gateway = LocalGateway(options.host, options.port, options.token)
+    gateway = LocalGateway(options.host, options.port, options.token, batch_seconds=options.batch_seconds)
     try:
         gateway.start()
     except OSError as error:
@@ -46,6 +47,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=0, help="the port to listen on (default: a free one)")
     parser.add_argument("--token", help="the key that is let in (default: the same one always)")
+    parser.add_argument(
+        "--batch-seconds",
+        type=float,
+        default=DEFAULT_BATCH_SECONDS,
+        help="how long a batch takes (default: %(default)s seconds)",
+    )
     return parser
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from ._checks import Problem
+from ._checks import Location, Problem, problem
 from ._delivery import Connection, ServerEvent, compressed, encode_json, encode_text, framed, resized
 from ._faults import Fault
 
@@ -55,10 +55,12 @@ class Answer(Response):
     def _spoilt(self, pieces: Iterable[bytes], fault: Fault) -> Iterable[bytes]:
         if fault.body is not None:
             pieces = [fault.body]
+            if self.status_code == 204:
+                self.status_code = 200
             self.headers["content-length"] = str(len(fault.body))
         if fault.content_type is not None:
             self.headers["content-type"] = fault.content_type
-        if fault.encoding is not None:
+        if fault.encoding is not None and self.status_code != 204:
             pieces = compressed(pieces, fault.encoding)
             self.headers["content-encoding"] = fault.encoding
             del self.headers["content-length"]
@@ -85,20 +87,25 @@ class EventStream(Answer):
     """An answer of Server-Sent Events.
 
     Args:
-        events: the events in their order; ``[DONE]`` is added to them.
+        events: the events in their order.
+        headers: further headers.
+        done: whether ``[DONE]`` follows them.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: Iterable[ServerEvent], headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, events: Iterable[ServerEvent], headers: Mapping[str, str] | None = None, done: bool = True
+    ) -> None:
         # Like Starlette's own streams this leaves out Response.__init__, which wants the whole body for its length.
         self.status_code = 200
         self.background = None
         self._events = events
+        self._done = done
         self.init_headers({"cache-control": "no-cache", **(headers or {})})
 
     def pieces(self, fault: Fault) -> Iterable[bytes]:
-        return framed(self._events, fault)
+        return framed(self._events, fault, self._done)
 
 
 class GatewayError(Exception):
@@ -108,7 +115,7 @@ class GatewayError(Exception):
         status: the HTTP status.
         message: a sentence for a person.
         code: the envelope's code; by default the usual one of the status.
-        details: what is wrong with the body, for a ``validation_error``.
+        details: what is wrong with the body, for a ``validation_error``, or with each of several parts.
         retry_after: whole seconds, for ``Retry-After`` and the envelope.
         headers: further headers.
     """
@@ -131,15 +138,28 @@ class GatewayError(Exception):
         self.retry_after = retry_after
         self.headers = dict(headers or {})
 
-    def answer(self, request_id: str) -> Answer:
+    def envelope(self, request_id: str) -> dict[str, Any]:
         error: dict[str, Any] = {"code": self.code, "message": self.message}
-        headers = self.headers
         if self.details is not None:
             error["details"] = self.details
         if self.retry_after is not None:
             error["retry_after_seconds"] = self.retry_after
-            headers = {**headers, "retry-after": str(self.retry_after)}
-        return JSONAnswer({"error": error, "request_id": request_id}, self.status, headers)
+        return {"error": error, "request_id": request_id}
+
+    def answer(self, request_id: str) -> Answer:
+        retry_after = {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
+        return JSONAnswer(self.envelope(request_id), self.status, {**self.headers, **retry_after})
+
+
+def invalid_field(location: Location, message: str) -> GatewayError:
+    """The error for a field that has the right type and yet cannot be used."""
+    details = [problem(location, message, "value_error")]
+    return GatewayError(422, f"{'.'.join(map(str, location))}: {message}", details=details)
+
+
+def not_emulated(what: str) -> GatewayError:
+    """The error for something that the real gateway does and this one does not."""
+    return GatewayError(422, f"{what} is not emulated by the local gateway", code="unprocessable_entity")
 
 
 def faulty_answer(fault: Fault, status: int, request_id: str) -> Answer:

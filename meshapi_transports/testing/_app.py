@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from meshapi_core._version import MESH_API_VERSION
 
-from . import _chat, _models
+from . import _batches, _chat, _compare, _embeddings, _files, _images, _models, _responses, _templates
 from ._answers import GatewayError, faulty_answer
 from ._faults import NO_FAULT, Fault, fault_from_json
 from ._state import REFUSED_TOKENS, GatewayState, ReceivedHeaders, ReceivedRequest
@@ -20,6 +20,7 @@ from ._state import REFUSED_TOKENS, GatewayState, ReceivedHeaders, ReceivedReque
 FAULT_HEADER = "x-local-gateway-fault"
 _API_PREFIX = "/v1/"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_RESOURCES = (_chat, _responses, _embeddings, _images, _compare, _files, _batches, _models, _templates)
 _REFUSALS = {
     "spend_limit_exceeded": (402, "the account's balance is at zero"),
     "forbidden": (403, "this key is suspended"),
@@ -29,10 +30,10 @@ _REFUSALS = {
 def create_app(gateway: GatewayState) -> ASGIApp:
     """Return the application of one gateway.
 
-    A new resource is a module with a list ``routes``, added here.
+    A new resource is a module with a list ``routes``, added to ``_RESOURCES``.
     """
     app = Starlette(
-        routes=[*_chat.routes, *_models.routes],
+        routes=[route for resource in _RESOURCES for route in resource.routes],
         exception_handlers={
             GatewayError: _answer_gateway_error,
             HTTPException: _answer_http_exception,

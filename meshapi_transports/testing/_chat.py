@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
@@ -11,11 +12,23 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from . import _checks as checks
-from ._answers import EventStream, GatewayError, JSONAnswer
+from ._answers import EventStream, JSONAnswer, not_emulated
+from ._checks import is_object
 from ._delivery import ServerEvent
-from ._models import DEFAULT_MODEL, Model, find_model, unknown_model
-from ._replies import Params, Reply, compose_reply, count_tokens
-from ._requests import gateway_state, read_params
+from ._models import DEFAULT_MODEL, routed
+from ._replies import (
+    GivenSchema,
+    OfferedTool,
+    Params,
+    Prompt,
+    Reply,
+    compose_reply,
+    count_tokens,
+    only_tool_named,
+)
+from ._requests import gateway_state, read_json, validated
+from ._state import GatewayState
+from ._templates import applied_template
 
 CONTENT_PART = checks.tagged(
     "type",
@@ -128,104 +141,132 @@ CHAT_COMPLETION_PARAMS = checks.record(
 )
 
 
-async def create_completion(request: Request) -> Response:
-    params = await read_params(request, CHAT_COMPLETION_PARAMS)
+@dataclass(frozen=True)
+class Completion:
+    """A reply in its two forms on the wire: whole, and as the events of a stream."""
+
+    head: Mapping[str, Any]
+    params: Params
+    prompt: Prompt
+    reply: Reply
+    routing_headers: Mapping[str, str]
+
+    def usage(self) -> dict[str, int]:
+        return count_tokens(self.prompt, self.reply)
+
+    def whole(self) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": self.reply.text}
+        if self.reply.tool_call is not None:
+            call = self.reply.tool_call
+            function = {"name": call.name, "arguments": call.arguments}
+            message["content"] = None
+            message["tool_calls"] = [{"id": self._tool_call_id(), "type": "function", "function": function}]
+        choice = {"index": 0, "message": message, "finish_reason": self.reply.finish_reason}
+        return {**self.head, "object": "chat.completion", "choices": [choice], "usage": self.usage()}
+
+    def events(self) -> Iterator[ServerEvent]:
+        for delta in self._deltas():
+            yield ServerEvent(self._chunk([_chunk_choice(delta)]))
+        yield ServerEvent(self._chunk([_chunk_choice({}, self.reply.finish_reason)]), closing=True)
+        if self._wants_usage():
+            yield ServerEvent({**self._chunk([]), "usage": self.usage()}, closing=True)
+
+    def _chunk(self, choices: list[Mapping[str, Any]]) -> dict[str, Any]:
+        return {**self.head, "object": "chat.completion.chunk", "choices": choices}
+
+    def _deltas(self) -> Iterator[dict[str, Any]]:
+        call = self.reply.tool_call
+        if call is None:
+            yield {"role": "assistant", "content": ""}
+            yield from ({"content": word} for word in self.reply.words)
+            return
+        yield {"role": "assistant", "content": None}
+        function = {"name": call.name, "arguments": ""}
+        yield {"tool_calls": [{"index": 0, "id": self._tool_call_id(), "type": "function", "function": function}]}
+        for fragment in call.fragments:
+            yield {"tool_calls": [{"index": 0, "function": {"arguments": fragment}}]}
+
+    def _tool_call_id(self) -> str:
+        return str(self.head["id"]).replace("chatcmpl-", "call_")
+
+    def _wants_usage(self) -> bool:
+        # The gateway tells the usage by itself; stream_options is OpenAI's way of asking, which can also mean no.
+        options: dict[str, Any] | None = self.params.get("stream_options")
+        return options is None or bool(options.get("include_usage"))
+
+
+def complete(gateway: GatewayState, body: Any) -> Completion:
+    """Answer the body of a chat completion.
+
+    Raises:
+        GatewayError: it is refused.
+    """
+    params = validated(body, CHAT_COMPLETION_PARAMS, "body")
+    defaults, messages = applied_template(gateway, params)
+    whole_params = {**defaults, **params, "messages": [*messages, *params["messages"]]}
+    params = validated(whole_params, CHAT_COMPLETION_PARAMS, "body")
     _refuse_what_is_not_emulated(params)
-    model, headers = _routed(params)
-    reply = compose_reply(params)
-    completion = _Completion(gateway_state(request).next_id("chatcmpl-"), int(time.time()), model["id"], params, reply)
-    if params.get("stream"):
-        return EventStream(completion.events(), headers)
-    return JSONAnswer(completion.whole(), headers=headers)
+    asked: list[str] = [*([params["model"]] if "model" in params else []), *params.get("models", [])]
+    model, routing_headers = routed(asked or [DEFAULT_MODEL], "supports_completions_api", "chat completions")
+    prompt = _prompt(params)
+    head = {"id": gateway.next_id("chatcmpl-"), "created": int(time.time()), "model": model["id"]}
+    return Completion(head, params, prompt, compose_reply(prompt), routing_headers)
 
 
 def _refuse_what_is_not_emulated(params: Params) -> None:
-    if "template" in params:
-        raise GatewayError(404, f"there is no template {params['template']!r}")
     for name, asked in (
         ("modality 'image'", params.get("modality") == "image"),
         ("the modality 'audio'", "audio" in params.get("modalities", [])),
         ("async_mode", params.get("async_mode", False)),
     ):
         if asked:
-            message = f"{name} is not emulated by the local gateway"
-            raise GatewayError(422, message, code="unprocessable_entity")
+            raise not_emulated(name)
 
 
-def _routed(params: Params) -> tuple[Model, dict[str, str]]:
-    """Return the first of the models asked for that exists, and the headers that tell of the way there."""
-    asked: list[str] = [*([params["model"]] if "model" in params else []), *params.get("models", [])]
-    for attempt, model_id in enumerate(asked or [DEFAULT_MODEL], start=1):
-        model = find_model(model_id)
-        if model is not None and model["supports_completions_api"]:
-            return model, {
-                "x-mesh-routing-attempts": str(attempt),
-                "x-mesh-routing-fallback": str(attempt > 1).lower(),
-                "x-mesh-served-provider": model["provider"],
-            }
-    if find_model(asked[0]) is None:
-        raise unknown_model(asked[0])
-    raise GatewayError(422, f"{asked[0]!r} does not do chat completions", code="unprocessable_entity")
+def _prompt(params: Params) -> Prompt:
+    response_format: Mapping[str, Any] = params.get("response_format", {})
+    stop: str | list[str] = params.get("stop", [])
+    return Prompt(
+        messages=params["messages"],
+        tools=_tools(params),
+        wants_json=response_format.get("type") == "json_object",
+        schema=schema_of_format(response_format),
+        stops=[stop] if isinstance(stop, str) else stop,
+        limit=params.get("max_tokens"),
+    )
 
 
-class _Completion:
-    """A reply in its two forms on the wire: whole, and as the events of a stream."""
+def schema_of_format(response_format: Mapping[str, Any]) -> GivenSchema | None:
+    if response_format.get("type") != "json_schema":
+        return None
+    wrapper = response_format.get("json_schema")
+    schema = wrapper.get("schema") if is_object(wrapper) else None
+    return GivenSchema(schema, ("body", "response_format", "json_schema", "schema"))
 
-    def __init__(self, completion_id: str, created: int, model_id: str, params: Params, reply: Reply) -> None:
-        self._head = {"id": completion_id, "created": created, "model": model_id}
-        self._params = params
-        self._reply = reply
 
-    def whole(self) -> dict[str, Any]:
-        message: dict[str, Any] = {"role": "assistant", "content": self._reply.text}
-        if self._reply.tool_call is not None:
-            call = self._reply.tool_call
-            function = {"name": call.name, "arguments": call.arguments}
-            message["content"] = None
-            message["tool_calls"] = [{"id": self._tool_call_id(), "type": "function", "function": function}]
-        choice = {"index": 0, "message": message, "finish_reason": self._reply.finish_reason}
-        usage = count_tokens(self._params, self._reply)
-        return {**self._head, "object": "chat.completion", "choices": [choice], "usage": usage}
-
-    def events(self) -> Iterator[ServerEvent]:
-        for delta in self._deltas():
-            yield ServerEvent(self._chunk([_chunk_choice(delta)]))
-        yield ServerEvent(self._chunk([_chunk_choice({}, self._reply.finish_reason)]), closing=True)
-        if self._wants_usage():
-            usage = count_tokens(self._params, self._reply)
-            yield ServerEvent({**self._chunk([]), "usage": usage}, closing=True)
-
-    def _chunk(self, choices: list[Mapping[str, Any]]) -> dict[str, Any]:
-        return {**self._head, "object": "chat.completion.chunk", "choices": choices}
-
-    def _deltas(self) -> Iterator[dict[str, Any]]:
-        call = self._reply.tool_call
-        if call is None:
-            yield {"role": "assistant", "content": ""}
-            yield from ({"content": word} for word in self._reply.words)
-            return
-        yield {"role": "assistant", "content": None}
-        function = {"name": call.name, "arguments": ""}
-        yield {"tool_calls": [{"index": 0, "id": self._tool_call_id(), "type": "function", "function": function}]}
-        for fragment in _thirds(call.arguments):
-            yield {"tool_calls": [{"index": 0, "function": {"arguments": fragment}}]}
-
-    def _tool_call_id(self) -> str:
-        return str(self._head["id"]).replace("chatcmpl-", "call_")
-
-    def _wants_usage(self) -> bool:
-        # The gateway tells the usage by itself; stream_options is OpenAI's way of asking, which can also mean no.
-        options: dict[str, Any] | None = self._params.get("stream_options")
-        return options is None or bool(options.get("include_usage"))
+def _tools(params: Params) -> list[OfferedTool]:
+    tools = [
+        OfferedTool(
+            tool["function"]["name"],
+            GivenSchema(tool["function"].get("parameters") or {}, ("body", "tools", index, "function", "parameters")),
+        )
+        for index, tool in enumerate(params.get("tools", []))
+    ]
+    choice = params.get("tool_choice")
+    if is_object(choice):
+        return only_tool_named(choice["function"]["name"], tools, ("body", "tool_choice", "function", "name"))
+    return [] if choice == "none" else tools
 
 
 def _chunk_choice(delta: Mapping[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
     return {"index": 0, "delta": delta, "finish_reason": finish_reason}
 
 
-def _thirds(text: str) -> Iterator[str]:
-    size = -(-len(text) // 3)
-    return (text[start : start + size] for start in range(0, len(text), size))
+async def create_completion(request: Request) -> Response:
+    completion = complete(gateway_state(request), await read_json(request))
+    if completion.params.get("stream"):
+        return EventStream(completion.events(), completion.routing_headers)
+    return JSONAnswer(completion.whole(), headers=completion.routing_headers)
 
 
 routes = [Route("/v1/chat/completions", create_completion, methods=["POST"])]

@@ -37,6 +37,21 @@ def text(value: Any, loc: Location) -> Iterator[Problem]:
         yield problem(loc, "should be a string", "string_type")
 
 
+def text_up_to(length: int) -> Check:
+    def check(value: Any, loc: Location) -> Iterator[Problem]:
+        yield from text(value, loc)
+        if isinstance(value, str) and len(value) > length:
+            yield problem(loc, f"should have at most {length} characters", "string_too_long")
+
+    return check
+
+
+def nonempty_text(value: Any, loc: Location) -> Iterator[Problem]:
+    yield from text(value, loc)
+    if value == "":
+        yield problem(loc, "should have at least 1 character", "string_too_short")
+
+
 def header_text(value: Any, loc: Location) -> Iterator[Problem]:
     if not isinstance(value, str) or not value.isascii() or not value.isprintable():
         yield problem(loc, "should be a string of printable ASCII characters", "string_type")
@@ -62,14 +77,26 @@ def integer(at_least: int | None = None, at_most: int | None = None) -> Check:
     return check
 
 
-def number(at_least: float | None = None, above: float | None = None) -> Check:
+def number(at_least: float | None = None, at_most: float | None = None, above: float | None = None) -> Check:
     def check(value: Any, loc: Location) -> Iterator[Problem]:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             yield problem(loc, "should be a number", "float_type")
         elif above is not None and not value > above:
             yield problem(loc, f"should be greater than {above}", "greater_than")
         else:
-            yield from _range_problems(value, loc, at_least, None)
+            yield from _range_problems(value, loc, at_least, at_most)
+
+    return check
+
+
+def digits(at_least: int, at_most: int | None = None) -> Check:
+    """A whole number as a query spells it."""
+
+    def check(value: Any, loc: Location) -> Iterator[Problem]:
+        if not isinstance(value, str) or not value.isascii() or not value.isdigit():
+            yield problem(loc, "should be a whole number", "int_parsing")
+        else:
+            yield from _range_problems(int(value), loc, at_least, at_most)
 
     return check
 
@@ -89,11 +116,15 @@ def one_of(*allowed: str) -> Check:
     return check
 
 
-def array(item: Check) -> Check:
+def array(item: Check, at_least: int = 0, at_most: int | None = None) -> Check:
     def check(value: Any, loc: Location) -> Iterator[Problem]:
         if not is_list(value):
             yield problem(loc, "should be a list", "list_type")
             return
+        if len(value) < at_least:
+            yield problem(loc, f"should have at least {at_least} items", "too_short")
+        if at_most is not None and len(value) > at_most:
+            yield problem(loc, f"should have at most {at_most} items", "too_long")
         for index, element in enumerate(value):
             yield from item(element, (*loc, index))
 

@@ -28,10 +28,11 @@ _SSE_BYTE_ORDER_MARK = "\ufeff".encode()
 
 @dataclass(frozen=True)
 class ServerEvent:
-    """One event of a stream: its JSON ``data``, and whether it belongs to the stream's ending."""
+    """One event of a stream: its JSON ``data``, whether it belongs to the stream's ending, and its name, if any."""
 
     data: Any
     closing: bool = False
+    name: str | None = None
 
 
 def encode_json(value: Any, indent: int | None = None) -> str:
@@ -44,10 +45,10 @@ def encode_text(source: str) -> bytes:
     return source.encode("utf-8", errors="replace")
 
 
-def framed(events: Iterable[ServerEvent], fault: Fault) -> Iterator[bytes]:
-    """Yield the bytes of a whole event stream, one block a piece."""
+def framed(events: Iterable[ServerEvent], fault: Fault, done: bool) -> Iterator[bytes]:
+    """Yield the bytes of a whole event stream, one block a piece; ``done`` tells whether ``[DONE]`` is usual there."""
     blocks: Iterator[bytes] = (_block(event, fault) for event in _surviving(events, fault))
-    if fault.done and fault.finish and fault.error_frame is None:
+    if (done if fault.done is None else fault.done) and fault.finish and fault.error_frame is None:
         blocks = chain(blocks, [_lines(["data:" + " " * fault.space + "[DONE]"], fault)])
     for index, block in enumerate(_with_comments(blocks, fault)):
         yield _SSE_BYTE_ORDER_MARK + block if fault.bom and index == 0 else block
@@ -62,9 +63,10 @@ def _surviving(events: Iterable[ServerEvent], fault: Fault) -> Iterable[ServerEv
 
 
 def _block(event: ServerEvent, fault: Fault) -> bytes:
-    prefix = "data: " if fault.space else "data:"
+    space = " " if fault.space else ""
     data = encode_json(event.data, indent=2 if fault.multiline else None)
-    return _lines([prefix + line for line in data.split("\n")], fault)
+    name = [] if event.name is None else [f"event:{space}{event.name}"]
+    return _lines([*name, *(f"data:{space}{line}" for line in data.split("\n"))], fault)
 
 
 def _with_comments(blocks: Iterable[bytes], fault: Fault) -> Iterator[bytes]:

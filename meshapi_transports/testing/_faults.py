@@ -77,8 +77,9 @@ class Fault:
         bom: begin with a byte order mark.
         multiline: spread each event's JSON over several ``data:`` lines.
         comments: the number of keep-alive comments between two events, each a piece of its own (see ``delay``).
-        done: ``False`` leaves out ``[DONE]``.
-        finish: ``False`` ends the stream in the middle: nothing from the ``finish_reason`` on, and no ``[DONE]``.
+        done: ``False`` leaves out ``[DONE]``; ``True`` sends it also where it is not usual (responses, compare).
+        finish: ``False`` ends the stream in the middle: nothing from the ``finish_reason`` (chat) or the final event
+            (the others) on, and no ``[DONE]``.
         error_frame: sent as ``data: {"error": ...}``; the stream ends there.
         error_after: the number of events before the ``error_frame``.
 
@@ -106,7 +107,7 @@ class Fault:
     bom: bool = False
     multiline: bool = False
     comments: int = 0
-    done: bool = True
+    done: bool | None = None
     finish: bool = True
     error_frame: Mapping[str, Any] | str | None = None
     error_after: int = 1

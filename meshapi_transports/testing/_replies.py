@@ -3,20 +3,65 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ._answers import GatewayError
-from ._checks import is_object, problem
+from ._answers import invalid_field
+from ._checks import Location, is_object
 from ._delivery import encode_json
-from ._schema import Schema, SchemaError, example_object
+from ._schema import SchemaError, example_object
 
 Params = Mapping[str, Any]
 Message = Mapping[str, Any]
 
-_PART_MENTIONS = {"image_url": "[image]", "input_audio": "[audio]", "video_url": "[video]"}
+_PART_MENTIONS = {"image_url": "[image]", "input_audio": "[audio]", "video_url": "[video]", "file": "[file]"}
 _WORD = re.compile(r"\s*\S+|\s+$")
+
+
+@dataclass(frozen=True)
+class GivenSchema:
+    """A JSON schema, and where in the request it stands."""
+
+    schema: Any
+    location: Location
+
+    def example(self) -> Any:
+        """Return a value of the schema.
+
+        Raises:
+            GatewayError: 422, the schema is of no use.
+        """
+        try:
+            if not is_object(self.schema):
+                raise SchemaError("a JSON schema is required here")
+            return example_object(self.schema)
+        except SchemaError as error:
+            raise invalid_field(self.location, str(error)) from error
+
+
+@dataclass(frozen=True)
+class OfferedTool:
+    """A function that the model may call."""
+
+    name: str
+    parameters: GivenSchema
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a model is given to reply to, whichever endpoint it came by.
+
+    ``messages`` are in the form of chat completions. ``wants_json`` asks for JSON, ``schema`` for JSON of that schema;
+    ``limit`` is the largest number of tokens.
+    """
+
+    messages: Sequence[Message]
+    tools: Sequence[OfferedTool] = ()
+    wants_json: bool = False
+    schema: GivenSchema | None = None
+    stops: Sequence[str] = ()
+    limit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -25,6 +70,12 @@ class ToolCall:
 
     name: str
     arguments: str
+
+    @property
+    def fragments(self) -> Iterator[str]:
+        """The arguments in three pieces, as a stream brings them."""
+        size = -(-len(self.arguments) // 3)
+        return (self.arguments[start : start + size] for start in range(0, len(self.arguments), size))
 
 
 @dataclass(frozen=True)
@@ -40,103 +91,81 @@ class Reply:
         return "".join(self.words)
 
 
-def compose_reply(params: Params) -> Reply:
-    """Return the reply to the parameters of a chat completion.
+def compose_reply(prompt: Prompt) -> Reply:
+    """Return the reply to a prompt.
 
     Raises:
-        GatewayError: 422, a schema among the parameters is of no use, or ``tool_choice`` names an unknown tool.
+        GatewayError: 422, a schema of the prompt is of no use.
     """
-    tool = _chosen_tool(params)
-    if tool is not None:
-        schema: Schema = tool["function"].get("parameters") or {}
-        location = ("body", "tools", params["tools"].index(tool), "function", "parameters")
-        call = ToolCall(tool["function"]["name"], encode_json(_example(schema, location)))
-        return Reply((), "tool_calls", call)
-    return _limited(_json_text(params) or _echo(params["messages"]), params)
+    if prompt.tools and not _tool_results(prompt.messages):
+        tool = prompt.tools[0]
+        return Reply((), "tool_calls", ToolCall(tool.name, encode_json(tool.parameters.example())))
+    return _limited(_json_text(prompt) or _echo(prompt.messages), prompt)
 
 
-def count_tokens(params: Params, reply: Reply) -> dict[str, int]:
+def count_tokens(prompt: Prompt, reply: Reply) -> dict[str, int]:
     """Return the usage of a call: a word is a token."""
-    prompt = sum(len(_content_text(message).split()) for message in params["messages"])
-    completion = len(_words(reply.tool_call.arguments)) if reply.tool_call else len(reply.words)
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    asked = sum(len(content_text(message).split()) for message in prompt.messages)
+    replied = len(split_words(reply.tool_call.arguments)) if reply.tool_call else len(reply.words)
+    return {"prompt_tokens": asked, "completion_tokens": replied, "total_tokens": asked + replied}
 
 
-def _chosen_tool(params: Params) -> dict[str, Any] | None:
-    tools: list[dict[str, Any]] = params.get("tools") or []
-    choice = params.get("tool_choice")
-    if is_object(choice):
-        named = choice["function"]["name"]
-        tools = [tool for tool in tools if tool["function"]["name"] == named]
-        if not tools:
-            details = [problem(("body", "tool_choice", "function", "name"), f"{named!r} is not offered", "value_error")]
-            raise GatewayError(422, f"tool_choice names {named!r}, which is not among the tools", details=details)
-    if not tools or choice == "none" or _tool_results(params["messages"]):
-        return None
-    return tools[0]
+def only_tool_named(named: str, tools: Sequence[OfferedTool], location: Location) -> list[OfferedTool]:
+    """Return the one tool that the request insists on, at ``location``.
+
+    Raises:
+        GatewayError: 422, it is not among the tools.
+    """
+    chosen = [tool for tool in tools if tool.name == named]
+    if not chosen:
+        raise invalid_field(location, f"{named!r} is not among the tools")
+    return chosen
 
 
-def _tool_results(messages: list[Message]) -> list[str]:
+def _tool_results(messages: Sequence[Message]) -> list[str]:
     results: list[str] = []
     for message in reversed(messages):
         if message["role"] != "tool":
             break
-        results.insert(0, _content_text(message))
+        results.insert(0, content_text(message))
     return results
 
 
-def _echo(messages: list[Message]) -> str:
+def _echo(messages: Sequence[Message]) -> str:
     results = _tool_results(messages)
     if results:
         return "The tool answered: " + "; ".join(results)
-    said = next((_content_text(message) for message in reversed(messages) if message["role"] == "user"), "")
+    said = next((content_text(message) for message in reversed(messages) if message["role"] == "user"), "")
     return f"You said: {said}" if said else "You said nothing."
 
 
-def _json_text(params: Params) -> str | None:
-    response_format: Mapping[str, Any] = params.get("response_format", {})
-    kind = response_format.get("type")
-    if kind == "json_object":
-        return encode_json({"reply": _echo(params["messages"])})
-    if kind == "json_schema":
-        wrapper = response_format.get("json_schema")
-        schema = wrapper.get("schema") if is_object(wrapper) else None
-        return encode_json(_example(schema, ("body", "response_format", "json_schema", "schema")))
+def _json_text(prompt: Prompt) -> str | None:
+    if prompt.schema is not None:
+        return encode_json(prompt.schema.example())
+    if prompt.wants_json:
+        return encode_json({"reply": _echo(prompt.messages)})
     return None
 
 
-def _example(schema: Any, location: tuple[Any, ...]) -> Any:
-    try:
-        if not is_object(schema):
-            raise SchemaError("a JSON schema is required here")
-        return example_object(schema)
-    except SchemaError as error:
-        details = [problem(location, str(error), "value_error")]
-        raise GatewayError(422, f"{'.'.join(map(str, location))}: {error}", details=details) from error
-
-
-def _content_text(message: Message) -> str:
+def content_text(message: Message) -> str:
+    """Return the text of a message; media in it are mentioned by their kind."""
     content = message.get("content") or ""
     if isinstance(content, str):
         return content
     return " ".join(part["text"] if part["type"] == "text" else _PART_MENTIONS[part["type"]] for part in content)
 
 
-def _limited(text: str, params: Params) -> Reply:
-    for stop in _stops(params):
-        text = text.partition(stop)[0]
-    words = _words(text)
-    limit = params.get("max_tokens", len(words))
-    if limit < len(words):
-        return Reply(words[: max(limit, 0)], "length")
-    return Reply(words, "stop")
-
-
-def _stops(params: Params) -> list[str]:
-    stop = params.get("stop", [])
-    # An empty stop would stand before the first word.
-    return [each for each in ([stop] if isinstance(stop, str) else stop) if each]
-
-
-def _words(text: str) -> tuple[str, ...]:
+def split_words(text: str) -> tuple[str, ...]:
+    """Return the words of a text, each with the blanks before it."""
     return tuple(_WORD.findall(text))
+
+
+def _limited(text: str, prompt: Prompt) -> Reply:
+    for stop in prompt.stops:
+        # An empty stop would stand before the first word.
+        if stop:
+            text = text.partition(stop)[0]
+    words = split_words(text)
+    if prompt.limit is not None and prompt.limit < len(words):
+        return Reply(words[: max(prompt.limit, 0)], "length")
+    return Reply(words, "stop")

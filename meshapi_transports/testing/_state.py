@@ -9,19 +9,28 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from itertools import count, repeat
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from starlette.datastructures import Headers, QueryParams
 
 from ._faults import NO_FAULT, Fault
+
+if TYPE_CHECKING:
+    from ._batches import Batch
+    from ._files import StoredFile
+    from ._responses import StoredResponse
+    from ._templates import Template
 
 DEFAULT_TOKEN = "rsk_01K0MESHAP1TESTGATEWAY0000"  # noqa: S105 - it opens nothing but a local gateway
 REFUSED_TOKENS = {
     "spend_limit_exceeded": "rsk_01K0MESHAP1TESTGATEWAY0402",
     "forbidden": "rsk_01K0MESHAP1TESTGATEWAY0403",
 }
+DEFAULT_BATCH_SECONDS = 0.3
 _REMEMBERED_REQUESTS = 1000
 _RATE_WINDOW = 60.0
+
+_T = TypeVar("_T")
 
 
 class ReceivedHeaders(Headers):
@@ -55,11 +64,44 @@ class ReceivedRequest:
         return json.loads(self.body)
 
 
-class GatewayState:
-    """The keys, the queue of faults, the requests received and the rate limit of one gateway."""
+class Store(Generic[_T]):
+    """What clients have created, each under its id, in the order of creation."""
 
-    def __init__(self, token: str, rate_limit: int | None) -> None:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._items: dict[str, _T] = {}
+
+    def put(self, item_id: str, item: _T) -> None:
+        with self._lock:
+            self._items[item_id] = item
+
+    def get(self, item_id: str) -> _T | None:
+        with self._lock:
+            return self._items.get(item_id)
+
+    def remove(self, item_id: str) -> _T | None:
+        with self._lock:
+            return self._items.pop(item_id, None)
+
+    def all(self) -> list[tuple[str, _T]]:
+        with self._lock:
+            return list(self._items.items())
+
+    def clear(self) -> None:
+        with self._lock:
+            self._items.clear()
+
+
+class GatewayState:
+    """The keys, the queue of faults, the requests received, the rate limit and the stores of one gateway."""
+
+    def __init__(self, token: str, rate_limit: int | None, batch_seconds: float | None) -> None:
         self.token = token
+        self.batch_seconds = batch_seconds
+        self.responses: Store[StoredResponse] = Store()
+        self.files: Store[StoredFile] = Store()
+        self.batches: Store[Batch] = Store()
+        self.templates: Store[Template] = Store()
         self._rate_limit = rate_limit
         self._lock = threading.Lock()
         self._ids = count(1)
@@ -72,6 +114,8 @@ class GatewayState:
             self._faults.clear()
             self._requests.clear()
             self._arrivals.clear()
+        for store in (self.responses, self.files, self.batches, self.templates):
+            store.clear()
 
     def next_id(self, prefix: str) -> str:
         """Return an id that this gateway has not given yet."""
