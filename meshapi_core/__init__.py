@@ -167,6 +167,17 @@ _ROOMS = {
         "TemplateSummary",
         "UpdateTemplateParams",
     ),
+    "observing": (
+        "CallAbandoned",
+        "CallEvent",
+        "CallFailed",
+        "CallSucceeded",
+        "Observer",
+        "RequestStarted",
+        "ResponseStarted",
+        "RetryScheduled",
+        "StreamStarted",
+    ),
     "patience": ("Patience",),
     "retry": (
         "Outcome",
@@ -196,6 +207,7 @@ if TYPE_CHECKING:
     from .models.models import *
     from .models.responses import *
     from .models.templates import *
+    from .observing import *
     from .patience import *
     from .retry import *
     from .sse import *

@@ -244,6 +244,10 @@ class AnyCall(abc.ABC):
             LocalProtocolError: the machine was not waiting.
         """
 
+    @abc.abstractmethod
+    def abandon(self) -> None:
+        """Say that nothing more will be done for the call; only observers learn of it.  Once it is over, nothing."""
+
 
 class Call(AnyCall, Generic[T]):
     """A call whose value comes as a whole.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Callable, Optional
 
 from .config import MeshAPIConfig
 
 # Resources are imported when they are first used: their models cost more than the rest of the core.
 if TYPE_CHECKING:
+    from .observing import Observer
     from .resources.batches import Batches
     from .resources.chat import Chat
     from .resources.compare import Compare
@@ -36,11 +37,19 @@ class MeshAPICore:
         config: where the gateway is, the token, and how patient to be.
         jitter: gives the factor for each wait between retries, such as ``lambda: random.uniform(0.8, 1.2)``; without
             it, waits are exact.
+        observer: is told what the calls do, event by event; see `CallEvent`.  It must not raise.
     """
 
-    def __init__(self, config: MeshAPIConfig, *, jitter: Callable[[], float] = _no_jitter) -> None:
+    def __init__(
+        self,
+        config: MeshAPIConfig,
+        *,
+        jitter: Callable[[], float] = _no_jitter,
+        observer: Optional[Observer] = None,
+    ) -> None:
         self.config = config
         self._jitter = jitter
+        self._observer = observer
 
     def __repr__(self) -> str:
         return f"MeshAPICore({self.config!r})"
@@ -50,60 +59,60 @@ class MeshAPICore:
         """Conversations with a model: ``chat.completions``."""
         from .resources.chat import Chat
 
-        return Chat(self.config, self._jitter)
+        return Chat(self.config, self._jitter, self._observer)
 
     @cached_property
     def responses(self) -> Responses:
         """The Responses API: a model's answers, which the gateway can remember."""
         from .resources.responses import Responses
 
-        return Responses(self.config, self._jitter)
+        return Responses(self.config, self._jitter, self._observer)
 
     @cached_property
     def embeddings(self) -> Embeddings:
         """Texts, images and videos as vectors."""
         from .resources.embeddings import Embeddings
 
-        return Embeddings(self.config, self._jitter)
+        return Embeddings(self.config, self._jitter, self._observer)
 
     @cached_property
     def images(self) -> Images:
         """Images, drawn and edited."""
         from .resources.images import Images
 
-        return Images(self.config, self._jitter)
+        return Images(self.config, self._jitter, self._observer)
 
     @cached_property
     def compare(self) -> Compare:
         """The same question to several models."""
         from .resources.compare import Compare
 
-        return Compare(self.config, self._jitter)
+        return Compare(self.config, self._jitter, self._observer)
 
     @cached_property
     def files(self) -> Files:
         """The inputs and outputs of batches."""
         from .resources.files import Files
 
-        return Files(self.config, self._jitter)
+        return Files(self.config, self._jitter, self._observer)
 
     @cached_property
     def batches(self) -> Batches:
         """Many requests that are run later, at a lower price."""
         from .resources.batches import Batches
 
-        return Batches(self.config, self._jitter)
+        return Batches(self.config, self._jitter, self._observer)
 
     @cached_property
     def models(self) -> Models:
         """Which models there are, what they can do and cost."""
         from .resources.models import Models
 
-        return Models(self.config, self._jitter)
+        return Models(self.config, self._jitter, self._observer)
 
     @cached_property
     def templates(self) -> Templates:
         """Prompts that the gateway keeps and fills in."""
         from .resources.templates import Templates
 
-        return Templates(self.config, self._jitter)
+        return Templates(self.config, self._jitter, self._observer)

@@ -33,6 +33,16 @@ from .errors import (
     error_from_frame,
     redact,
 )
+from .observing import (
+    CallAbandoned,
+    CallFailed,
+    CallSucceeded,
+    Observer,
+    RequestStarted,
+    ResponseStarted,
+    RetryScheduled,
+    StreamStarted,
+)
 from .retry import Outcome, RetryPolicy
 from .sse import ServerSentEvent, SSEDecoder
 
@@ -62,16 +72,25 @@ class Terms:
         timeout: how patient the embedder should be.
         jitter: gives the factor for each wait between retries.
         secret: what no error may tell.
+        observer: is told what happens.
     """
 
     # No dataclass: it would show the secret in its repr.
-    __slots__ = ("jitter", "policy", "secret", "timeout")
+    __slots__ = ("jitter", "observer", "policy", "secret", "timeout")
 
-    def __init__(self, policy: RetryPolicy, timeout: Timeout, jitter: Callable[[], float], secret: str) -> None:
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        timeout: Timeout,
+        jitter: Callable[[], float],
+        secret: str,
+        observer: Optional[Observer],
+    ) -> None:
         self.policy = policy
         self.timeout = timeout
         self.jitter = jitter
         self.secret = secret
+        self.observer = observer
 
 
 class _Exchange(AnyCall, Generic[T]):
@@ -83,7 +102,8 @@ class _Exchange(AnyCall, Generic[T]):
 
     def __init__(self, request: Request, terms: Terms) -> None:
         self._state = State.SEND_REQUEST
-        self._action: Optional[Action] = SendRequest(request)
+        # None until the request is asked for the first time, and once the call has failed.
+        self._action: Optional[Action] = None
         self._request = request
         self._terms = terms
         self._attempt = 0
@@ -92,6 +112,7 @@ class _Exchange(AnyCall, Generic[T]):
         self._body_size = 0
         self._value: Optional[T] = None
         self._error: Optional[MeshAPIError] = None
+        self._is_abandoned = False
 
     def __repr__(self) -> str:
         return f"<{self._kind} {self._request.method} {self._request.url} {self._state.name}>"
@@ -114,7 +135,10 @@ class _Exchange(AnyCall, Generic[T]):
 
     def next_action(self) -> Action:
         if self._action is None:
-            self._raise_error()
+            if self._state is not State.SEND_REQUEST:
+                self._raise_error()
+            self._action = SendRequest(self._request)
+            self._announce()
         return self._action
 
     def request_sent(self) -> None:
@@ -130,6 +154,8 @@ class _Exchange(AnyCall, Generic[T]):
         self._state = state
         self._action = NEED_DATA
         self._head = ResponseHead(status, Headers(headers))
+        if self._terms.observer:
+            self._terms.observer(ResponseStarted(self, self._head))
 
     def receive_data(self, data: bytes) -> None:
         self._state = next_state(self._state, Input.DATA)
@@ -145,7 +171,7 @@ class _Exchange(AnyCall, Generic[T]):
         was_waiting = self._state is State.WAIT
         self._state = next_state(self._state, Input.FAILURE)
         if was_waiting:
-            self._action = None
+            self._end_in_failure()
         elif not self.is_over:
             self._decide(failure, cause)
 
@@ -156,7 +182,12 @@ class _Exchange(AnyCall, Generic[T]):
         self._head = None
         self._body.clear()
         self._body_size = 0
-        self._action = SendRequest(self._request)
+        self._action = None
+
+    def abandon(self) -> None:
+        if self._terms.observer and not self.is_over and not self._is_abandoned:
+            self._is_abandoned = True
+            self._terms.observer(CallAbandoned(self))
 
     def _conclude(self, conclusion: Input) -> None:
         self._state = TRANSITIONS[self._state][conclusion]
@@ -177,6 +208,8 @@ class _Exchange(AnyCall, Generic[T]):
         else:
             self._conclude(Input.SUCCEED)
             self._action = _DONE
+            if self._terms.observer:
+                self._terms.observer(CallSucceeded(self))
 
     @property
     def _has_started(self) -> bool:
@@ -215,10 +248,23 @@ class _Exchange(AnyCall, Generic[T]):
         self._error = error
         if delay is None:
             self._conclude(Input.FAIL)
-            self._action = None
+            self._end_in_failure()
         else:
             self._conclude(Input.RETRY)
             self._action = Wait(delay)
+            if self._terms.observer:
+                self._terms.observer(RetryScheduled(self, delay, error))
+
+    def _announce(self) -> None:
+        if self._terms.observer:
+            request = self._request
+            url = request.url.partition("?")[0]
+            self._terms.observer(RequestStarted(self, request.method, url, self._attempt, request.content))
+
+    def _end_in_failure(self) -> None:
+        self._action = None
+        if self._terms.observer and self._error is not None:
+            self._terms.observer(CallFailed(self, self._error))
 
     def _check_done(self) -> None:
         if self._state is State.FAILED:
@@ -371,6 +417,7 @@ class EventStream(_Items[E], StreamCall[E, R]):
         # Kept as it came, and read again only for the whole, or when a stream ends without a word: most never need it.
         self._received: List[bytes] = []
         self._may_be_whole = True
+        self._has_events = False
         self._is_done = False
 
     @property
@@ -425,6 +472,10 @@ class EventStream(_Items[E], StreamCall[E, R]):
                 return
             if item is not None:
                 self._events.append(item)
+        if self._events and not self._has_events:
+            self._has_events = True
+            if self._terms.observer:
+                self._terms.observer(StreamStarted(self))
 
     def _is_whole_answer(self, data: bytes) -> bool:
         if not self._may_be_whole:

@@ -111,6 +111,10 @@ class _Steps(AnyCall, Generic[T]):
         else:
             self._go_on(lambda: next(self._steps))
 
+    def abandon(self) -> None:
+        if not self.is_over and self._call is not None:
+            self._call.abandon()
+
     @property
     def _current(self) -> Union[Call[Any], ItemsCall[Any]]:
         assert self._call is not None  # the first step is a call

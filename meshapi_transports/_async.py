@@ -202,6 +202,8 @@ async def perform(transport: AsyncTransport, call: Call[T]) -> T:
         while await run.step():
             run.received()
     finally:
+        # After its end, this says nothing.
+        call.abandon()
         await run.aclose()
     return call.result
 
@@ -248,6 +250,7 @@ class AsyncItems(BaseItems[E]):
     def __del__(self) -> None:
         # Nothing can be awaited here; who breaks out of a loop and drops the stream still gets his connection closed.
         if not self._is_closed:
+            self._call.abandon()
             self._run.abort()
 
     async def aclose(self) -> None:
@@ -255,6 +258,7 @@ class AsyncItems(BaseItems[E]):
         if not self._is_closed:
             self._is_closed = True
             self._events.clear()
+            self._call.abandon()
             await self._run.aclose()
 
     async def _advance(self) -> None:

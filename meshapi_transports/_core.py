@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import random
+import warnings
 from dataclasses import replace
-from typing import Mapping, Optional, TypedDict, Union
+from typing import Iterable, Mapping, Optional, TypedDict, Union
+from urllib.parse import urlsplit
 
-from meshapi_core import MESH_API_VERSION, MeshAPIConfig, MeshAPICore, RetryPolicy, Timeout
+from meshapi_core import MESH_API_VERSION, MeshAPIConfig, MeshAPICore, Observer, RetryPolicy, Timeout
+
+from ._observing import Announcer
 
 __all__ = ["ClientOptions", "make_core"]
 
@@ -24,6 +29,8 @@ class ClientOptions(TypedDict, total=False):
         retry: what is sent again and when; `max_retries`, where given too, has the last word on the count.
         api_version: pins the shapes of the answers; ``None`` leaves the choice to the gateway.
         default_headers: header fields to send with every request.
+        observers: callables that are told what each call does, a `CallEvent` at a time: to count, to trace, to show
+            progress.  ``logging.getLogger("meshapi")`` is told the same in words, at the levels DEBUG and INFO.
     """
 
     base_url: Optional[str]
@@ -33,6 +40,7 @@ class ClientOptions(TypedDict, total=False):
     retry: Optional[RetryPolicy]
     api_version: Optional[str]
     default_headers: Optional[Mapping[str, str]]
+    observers: Optional[Iterable[Observer]]
 
 
 _OPTION_NAMES = frozenset(ClientOptions.__annotations__)
@@ -69,7 +77,22 @@ def make_core(options: ClientOptions, injected_timeout: Optional[Timeout]) -> Me
         api_version=options.get("api_version", MESH_API_VERSION),
         default_headers=options.get("default_headers"),
     )
-    return MeshAPICore(config, jitter=_jitter)
+    if _is_overheard(config.base_url):
+        # The client that is being made is what its user wrote: past this function and the two that make a client.
+        warnings.warn(f"the key travels in clear to {config.base_url}: use https://", stacklevel=4)
+    return MeshAPICore(config, jitter=_jitter, observer=Announcer(options.get("observers") or ()))
+
+
+def _is_overheard(base_url: str) -> bool:
+    """Whether what is sent to `base_url` leaves this machine without being encrypted."""
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    if parts.scheme == "https" or host == "localhost" or host.endswith(".localhost"):
+        return False
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return True
 
 
 def _jitter() -> float:

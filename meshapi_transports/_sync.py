@@ -190,6 +190,8 @@ def perform(transport: Transport, call: Call[T]) -> T:
         while run.step():
             run.received()
     finally:
+        # After its end, this says nothing.
+        call.abandon()
         run.close()
     return call.result
 
@@ -241,6 +243,7 @@ class Items(BaseItems[E]):
         if not self._is_closed:
             self._is_closed = True
             self._events.clear()
+            self._call.abandon()
             self._run.close()
 
     def _advance(self) -> None:

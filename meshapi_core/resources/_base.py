@@ -37,6 +37,7 @@ from ..exchange import Assembled, EventStream, LineStream, Terms, WholeAnswer
 from ..models._base import Answer, Params
 from ..models.files import FileContent
 from ..models.lists import AnswerList
+from ..observing import Observer
 from ..retry import RetryPolicy
 from ..sse import ServerSentEvent
 from ..steps import Steps
@@ -61,16 +62,19 @@ class Resource:
     Args:
         config: where to send requests, and how patient to be.
         jitter: gives the factor for each wait between retries.
+        observer: is told what the calls do.
     """
 
-    def __init__(self, config: MeshAPIConfig, jitter: Callable[[], float]) -> None:
+    def __init__(self, config: MeshAPIConfig, jitter: Callable[[], float], observer: Optional[Observer] = None) -> None:
         self._config = config
         self._jitter = jitter
+        self._observer = observer
         fields = {
             "Authorization": f"Bearer {config.token}",
             "X-MeshAPI-SDK": f"python/{__version__}",
             **({} if config.api_version is None else {"X-Mesh-Version": config.api_version}),
         }
+        self._usual_terms = Terms(config.retry, config.timeout, jitter, config.token, observer)
         own = _merged(tuple(fields.items()), config.default_headers)
         self._headers = {accept: _merged((("Accept", accept),), own) for accept in _ACCEPTED}
         self._headers_with_body = {
@@ -201,7 +205,11 @@ class Resource:
         return f"{self._config.base_url}{path}?{text}" if text else self._config.base_url + path
 
     def _terms(self, method: str, options: RequestOptions) -> Terms:
-        return Terms(self._policy(method, options), self._timeout(options), self._jitter, self._config.token)
+        if not options:
+            return self._usual_terms
+        return Terms(
+            self._policy(method, options), self._timeout(options), self._jitter, self._config.token, self._observer
+        )
 
     def _timeout(self, options: RequestOptions) -> Timeout:
         timeout = options.get("timeout")
@@ -232,6 +240,8 @@ def _own_headers(options: RequestOptions) -> Tuple[Tuple[str, str], ...]:
 
     Checked here, where the client's own headers are not: an error's frames must not hold the token.
     """
+    if not options:
+        return ()
     if not options.keys() <= _OPTION_NAMES:
         unknown = min(options.keys() - _OPTION_NAMES)
         raise TypeError(f"unknown option {unknown!r}; the options are {', '.join(sorted(_OPTION_NAMES))}")

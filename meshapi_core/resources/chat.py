@@ -43,7 +43,7 @@ class Chat(Resource):
     @cached_property
     def completions(self) -> Completions:
         """Asks a chat model for its next message."""
-        return Completions(self._config, self._jitter)
+        return Completions(self._config, self._jitter, self._observer)
 
 
 class Completions(Resource):

@@ -23,6 +23,7 @@ STDLIB = {
     "client.py": {"__future__", "functools", "typing"},
     "config.py": {"__future__", "dataclasses", "re", "typing", "urllib.parse"},
     "errors.py": {"__future__", "email.utils", "math", "typing"},
+    "observing.py": {"__future__", "dataclasses", "typing"},
     "patience.py": {"__future__", "math", "typing"},
     "retry.py": {"__future__", "dataclasses", "typing"},
     "sse.py": {"__future__", "typing"},
@@ -39,7 +40,7 @@ THIRD_PARTY = {
 }
 
 # Which rooms of the core a file may import: down the house, never up.
-_MACHINE = {"_json", "_version", "actions", "call", "config", "errors", "exchange", "retry", "sse", "steps"}
+_MACHINE = {"_json", "_version", "actions", "call", "config", "errors", "exchange", "observing", "retry", "sse", "steps"}
 _PUBLIC = (_MACHINE - {"_json", "exchange", "steps"}) | {"client", "models.*", "patience"}
 ROOMS = {
     "__init__.py": _PUBLIC,
@@ -47,11 +48,12 @@ ROOMS = {
     "_version.py": set(),
     "actions.py": set(),
     "call.py": {"actions", "config", "errors"},
-    "exchange.py": {"_json", "actions", "call", "config", "errors", "retry", "sse"},
+    "exchange.py": {"_json", "actions", "call", "config", "errors", "observing", "retry", "sse"},
     "steps.py": {"actions", "call", "config", "errors"},
-    "client.py": {"config", "resources.*"},
+    "client.py": {"config", "observing", "resources.*"},
     "config.py": {"_version", "retry"},
     "errors.py": {"_json", "actions", "sse"},
+    "observing.py": {"_json", "actions", "call", "errors"},
     "patience.py": {"actions", "config"},
     "retry.py": {"actions"},
     "sse.py": set(),
