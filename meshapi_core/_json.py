@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Dict, Optional, cast
+from typing import Any, Dict, NoReturn, Optional, cast
 
-__all__ = ["as_object", "json_object", "json_value", "without_lone_surrogates"]
+__all__ = ["as_object", "json_object", "json_value", "refuse_constant", "without_lone_surrogates"]
 
 
 def json_value(text: str) -> Any:
@@ -15,6 +15,11 @@ def json_value(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
+
+
+def refuse_constant(constant: str) -> NoReturn:
+    """For ``json.loads(parse_constant=...)``, which else takes what no other parser would."""
+    raise ValueError(f"JSON has no {constant}")
 
 
 def as_object(value: Any) -> Optional[Dict[str, Any]]:

@@ -13,6 +13,9 @@ __all__ = ["DEFAULT_BASE_URL", "MeshAPIConfig", "RequestOptions", "Timeout"]
 
 DEFAULT_BASE_URL = "https://api.meshapi.ai"
 
+# Larger than any answer that is meant, smaller than what a machine has.
+_MAX_ANSWER_SIZE = 1 << 28
+
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HEADER_VALUE = re.compile(r"(?![\t ])[\t\x20-\x7e]*(?<![\t ])")
 _TOKEN = re.compile(r"[\x21-\x7e]+")
@@ -111,6 +114,10 @@ class MeshAPIConfig:
         api_version: pins the shapes of the answers (``X-Mesh-Version``); ``None`` sends no such header.
         default_headers: header fields to send with every request, as a mapping or as pairs.  Their values are in no
             repr.
+        max_answer_size: how many bytes an answer may have that is read as a whole, once decompressed, and a line of one
+            that is read line by line; more is a `ResponseParseError`.  ``None`` is without limit, and so is the content
+            of a file.
+        max_event_size: how many bytes one event of a stream may have; as many as the model likes if ``None``.
 
     Raises:
         ValueError: one of them cannot be used; the message says which, why, and what to do.
@@ -122,6 +129,8 @@ class MeshAPIConfig:
     retry: RetryPolicy = RetryPolicy()  # noqa: RUF009 - frozen
     api_version: Optional[str] = MESH_API_VERSION
     default_headers: Tuple[Tuple[str, str], ...] = field(default=(), repr=False)
+    max_answer_size: Optional[int] = _MAX_ANSWER_SIZE
+    max_event_size: Optional[int] = None
 
     def __init__(
         self,
@@ -132,6 +141,8 @@ class MeshAPIConfig:
         retry: RetryPolicy = RetryPolicy(),
         api_version: Optional[str] = MESH_API_VERSION,
         default_headers: Union[Mapping[str, str], Iterable[Tuple[str, str]], None] = None,
+        max_answer_size: Optional[int] = _MAX_ANSWER_SIZE,
+        max_event_size: Optional[int] = None,
     ) -> None:
         _check_token(token)
         if api_version is not None and not (isinstance(api_version, str) and _TOKEN.fullmatch(api_version)):
@@ -145,6 +156,8 @@ class MeshAPIConfig:
         settle(self, "retry", retry)
         settle(self, "api_version", api_version)
         settle(self, "default_headers", check_headers(dict(default_headers or ()), "default_headers"))
+        settle(self, "max_answer_size", _checked_size(max_answer_size, "max_answer_size"))
+        settle(self, "max_event_size", _checked_size(max_event_size, "max_event_size"))
 
     @classmethod
     def from_environment(
@@ -157,6 +170,8 @@ class MeshAPIConfig:
         retry: RetryPolicy = RetryPolicy(),
         api_version: Optional[str] = MESH_API_VERSION,
         default_headers: Optional[Mapping[str, str]] = None,
+        max_answer_size: Optional[int] = _MAX_ANSWER_SIZE,
+        max_event_size: Optional[int] = None,
     ) -> MeshAPIConfig:
         """A config whose address and token, where not given, come from environment variables.
 
@@ -169,6 +184,8 @@ class MeshAPIConfig:
             retry: what is retried, and how.
             api_version: the label for ``X-Mesh-Version``, or ``None``.
             default_headers: header fields to send with every request.
+            max_answer_size: bytes of an answer, or ``None``.
+            max_event_size: bytes of an event, or ``None``.
 
         Raises:
             ValueError: there is no token, or one of the values cannot be used.
@@ -186,7 +203,15 @@ class MeshAPIConfig:
             retry=retry,
             api_version=api_version,
             default_headers=default_headers,
+            max_answer_size=max_answer_size,
+            max_event_size=max_event_size,
         )
+
+
+def _checked_size(size: Any, what: str) -> Optional[int]:
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+        raise ValueError(f"{what} must be a number of bytes above 0, or None for no limit, not {size!r}")
+    return size
 
 
 def _check_token(token: Any) -> None:

@@ -73,10 +73,12 @@ class Terms:
         jitter: gives the factor for each wait between retries.
         secret: what no error may tell.
         observer: is told what happens.
+        max_answer_size: bytes of an answer that is read as a whole, or of a line; ``None`` without limit.
+        max_event_size: bytes of an event; ``None`` without limit.
     """
 
     # No dataclass: it would show the secret in its repr.
-    __slots__ = ("jitter", "observer", "policy", "secret", "timeout")
+    __slots__ = ("jitter", "max_answer_size", "max_event_size", "observer", "policy", "secret", "timeout")
 
     def __init__(
         self,
@@ -84,13 +86,17 @@ class Terms:
         timeout: Timeout,
         jitter: Callable[[], float],
         secret: str,
-        observer: Optional[Observer],
+        observer: Optional[Observer] = None,
+        max_answer_size: Optional[int] = None,
+        max_event_size: Optional[int] = None,
     ) -> None:
         self.policy = policy
         self.timeout = timeout
         self.jitter = jitter
         self.secret = secret
         self.observer = observer
+        self.max_answer_size = max_answer_size
+        self.max_event_size = max_event_size
 
 
 class _Exchange(AnyCall, Generic[T]):
@@ -195,9 +201,27 @@ class _Exchange(AnyCall, Generic[T]):
     def _collect(self, data: bytes) -> None:
         self._body.append(data)
         self._body_size += len(data)
-        if self._body_size > _MAX_ERROR_BODY and self._head is not None and not _is_success(self._head):
+        limit = self._terms.max_answer_size
+        if self._head is None or _is_success(self._head):
+            if limit is not None and self._body_size > limit:
+                self._refuse_size("the answer", "max_answer_size", limit)
+        elif self._body_size > _MAX_ERROR_BODY:
             self._conclude(Input.END)
             self._decide(None)
+
+    def _refuse_size(self, what: str, limit: str, size: int) -> None:
+        head = self._head
+        assert head is not None  # no data comes before the head
+        # What has come of it is of no use to anyone.
+        self._body.clear()
+        error = ResponseParseError(
+            f"{what} is larger than the {size} bytes that {limit} allows",
+            status=head.status,
+            error_code="parse_error",
+            request_id=head.request_id,
+        )
+        self._conclude(Input.END)
+        self._fail_or_retry(error, None, None)
 
     def _decide(self, failure: Optional[Failure], cause: Optional[BaseException] = None) -> None:
         """Conclude from the whole answer, or from what is there of it, what comes next."""
@@ -353,6 +377,7 @@ class LineStream(_Items[E]):
         self._has_lines = False
         # The beginning of a line whose end has not come.
         self._pieces: List[bytes] = []
+        self._line_size = 0
 
     @property
     def _has_started(self) -> bool:
@@ -367,18 +392,24 @@ class LineStream(_Items[E]):
         if not _is_success(head):
             super()._collect(data)
             return
-        self._has_lines = True
+        self._has_lines = self._has_lines or bool(data)
         *lines, rest = data.split(b"\n")
         if lines:
             lines[0] = b"".join([*self._pieces, lines[0]])
             self._pieces.clear()
         self._pieces.append(rest)
+        self._line_size = len(rest) + (0 if lines else self._line_size)
         try:
             for line in lines:
                 self._receive_line(head, line)
         except MeshAPIError as error:
             self._conclude(Input.END)
             self._fail_or_retry(error, None, None)
+            return
+        limit = self._terms.max_answer_size
+        if limit is not None and self._line_size > limit:
+            self._pieces.clear()
+            self._refuse_size("a line", "max_answer_size", limit)
 
     def _evaluate(self, failure: Optional[Failure]) -> None:
         # The last line need not be ended.
@@ -419,6 +450,7 @@ class EventStream(_Items[E], StreamCall[E, R]):
         self._may_be_whole = True
         self._has_events = False
         self._is_done = False
+        self._uncounted = 0
 
     @property
     def result(self) -> R:
@@ -449,11 +481,24 @@ class EventStream(_Items[E], StreamCall[E, R]):
             self._collect(data)
             return
         self._received.append(data)
-        self._receive_events(self._decoder.receive_data(data))
+        events = self._decoder.receive_data(data)
+        self._receive_events(events)
+        limit = self._terms.max_event_size
+        if limit is not None and self._state is State.RECEIVE_EVENTS:
+            self._check_size(len(data), events, limit)
 
     def wait_elapsed(self) -> None:
         super().wait_elapsed()
         self._may_be_whole = True
+
+    def _check_size(self, size: int, events: List[ServerSentEvent], limit: int) -> None:
+        # What the decoder holds is only counted when so much has come that it could be too much.
+        self._uncounted = self._uncounted + size
+        if self._uncounted > limit:
+            self._uncounted = self._decoder.pending_size
+        if self._uncounted > limit or any(len(event.data) > limit for event in events):
+            self._decoder = SSEDecoder()
+            self._refuse_size("an event", "max_event_size", limit)
 
     def _receive_events(self, events: List[ServerSentEvent]) -> None:
         head = self._head

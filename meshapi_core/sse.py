@@ -54,6 +54,11 @@ class SSEDecoder:
         self._data: List[bytes] = []
         self._id = ""
 
+    @property
+    def pending_size(self) -> int:
+        """How many bytes are held of the event under way, for whoever wants to set it a limit."""
+        return sum(map(len, self._line)) + sum(map(len, self._data))
+
     def receive_data(self, data: bytes) -> List[ServerSentEvent]:
         """Take the next bytes of the stream.
 

@@ -29,6 +29,8 @@ class ClientOptions(TypedDict, total=False):
         retry: what is sent again and when; `max_retries`, where given too, has the last word on the count.
         api_version: pins the shapes of the answers; ``None`` leaves the choice to the gateway.
         default_headers: header fields to send with every request.
+        max_answer_size: how many bytes an answer may have, 256 MiB by default; ``None`` is without limit.
+        max_event_size: how many bytes one event of a stream may have; without limit by default.
         observers: callables that are told what each call does, a `CallEvent` at a time: to count, to trace, to show
             progress.  ``logging.getLogger("meshapi")`` is told the same in words, at the levels DEBUG and INFO.
     """
@@ -40,6 +42,8 @@ class ClientOptions(TypedDict, total=False):
     retry: Optional[RetryPolicy]
     api_version: Optional[str]
     default_headers: Optional[Mapping[str, str]]
+    max_answer_size: Optional[int]
+    max_event_size: Optional[int]
     observers: Optional[Iterable[Observer]]
 
 
@@ -76,6 +80,8 @@ def make_core(options: ClientOptions, injected_timeout: Optional[Timeout]) -> Me
         retry=policy,
         api_version=options.get("api_version", MESH_API_VERSION),
         default_headers=options.get("default_headers"),
+        max_answer_size=options.get("max_answer_size", MeshAPIConfig.max_answer_size),
+        max_event_size=options.get("max_event_size"),
     )
     if _is_overheard(config.base_url):
         # The client that is being made is what its user wrote: past this function and the two that make a client.

@@ -21,7 +21,14 @@ T = TypeVar("T")
 class Params(BaseModel):
     """What a caller fills in; an unknown field is an error that names it."""
 
-    model_config = ConfigDict(extra="forbid", defer_build=True, allow_inf_nan=False, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid",
+        defer_build=True,
+        allow_inf_nan=False,
+        # Not as null, which is another value: whoever makes JSON of it then finds what JSON cannot say, and refuses it.
+        ser_json_inf_nan="constants",
+        protected_namespaces=(),
+    )
 
     def __init__(self, /, **data: Any) -> None:
         # Strict all the way down: without this, a `Shared` inside would keep the unknown fields of a caller's dict.

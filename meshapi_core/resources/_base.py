@@ -27,7 +27,7 @@ from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from .._json import json_object, without_lone_surrogates
+from .._json import json_object, refuse_constant, without_lone_surrogates
 from .._version import __version__
 from ..actions import Request, ResponseHead
 from ..call import Call, ItemsCall, StreamCall
@@ -74,7 +74,7 @@ class Resource:
             "X-MeshAPI-SDK": f"python/{__version__}",
             **({} if config.api_version is None else {"X-Mesh-Version": config.api_version}),
         }
-        self._usual_terms = Terms(config.retry, config.timeout, jitter, config.token, observer)
+        self._usual_terms = self._terms_of(config.retry, config.timeout)
         own = _merged(tuple(fields.items()), config.default_headers)
         self._headers = {accept: _merged((("Accept", accept),), own) for accept in _ACCEPTED}
         self._headers_with_body = {
@@ -99,7 +99,10 @@ class Resource:
 
     def _get_content(self, path: str, options: RequestOptions) -> Call[FileContent]:
         """A GET that is answered with the content of a file."""
-        return self._ask("GET", path, _read_content, options, accept="*/*")
+        terms = self._terms("GET", options)
+        unlimited = self._terms_of(terms.policy, terms.timeout)
+        unlimited.max_answer_size = None
+        return WholeAnswer(self._request("GET", path, options, accept="*/*"), unlimited, read_answer=_read_content)
 
     def _get_lines(
         self, path: str, read_line: Callable[[ResponseHead, str], ReplyT], options: RequestOptions
@@ -207,8 +210,18 @@ class Resource:
     def _terms(self, method: str, options: RequestOptions) -> Terms:
         if not options:
             return self._usual_terms
+        return self._terms_of(self._policy(method, options), self._timeout(options))
+
+    def _terms_of(self, policy: RetryPolicy, timeout: Timeout) -> Terms:
+        config = self._config
         return Terms(
-            self._policy(method, options), self._timeout(options), self._jitter, self._config.token, self._observer
+            policy,
+            timeout,
+            self._jitter,
+            config.token,
+            self._observer,
+            config.max_answer_size,
+            config.max_event_size,
         )
 
     def _timeout(self, options: RequestOptions) -> Timeout:
@@ -260,6 +273,9 @@ def _json_body(params: Params, *, stream: Optional[bool], extra: Optional[Mappin
     # To exclude a field costs half as much as the rest, and most params leave this one out themselves.
     exclude = None if getattr(params, "stream", None) is None else {"stream"}
     body = params.__pydantic_serializer__.to_json(params, exclude_none=True, exclude=exclude)
+    if b"NaN" in body or b"Infinity" in body:
+        # As a number or in a text.
+        json.loads(body, parse_constant=refuse_constant)
     if not extra:
         if stream is None:
             return body

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Union, cast
 
 from pydantic import ValidationError
 
+from .._json import refuse_constant
 from ..actions import ResponseHead, Wait
 from ..call import Call, ItemsCall
 from ..config import RequestOptions, Timeout
@@ -197,7 +199,8 @@ class Batches(Resource):
             MeshAPIError: the batch was not through in time (`APITimeoutError`), or could not be had, as for `get`; the
                 batch as it was last seen is in the error's `partial`.
         """
-        if isinstance(poll_interval, bool) or not isinstance(poll_interval, (int, float)) or not poll_interval > 0:
+        is_number = isinstance(poll_interval, (int, float)) and not isinstance(poll_interval, bool)
+        if not is_number or not 0 < poll_interval < math.inf:
             raise ValueError(f"poll_interval must be a number of seconds above 0, not {poll_interval!r}")
         timeout = self._config.timeout
         given = options.pop("timeout", None)
@@ -236,6 +239,8 @@ class Batches(Resource):
                 the connection was lost (`StreamInterruptedError`), a line could not be read (`ResponseParseError`), or
                 as for `get`; after all results that had come.
         """
+        if not isinstance(batch, (BatchObject, str)):
+            raise TypeError(f"results() takes a batch or its id, not {type(batch).__name__}")
         return ItemsOfSteps(self._read_results(batch, requests or {}, options), self._timeout(options))
 
     def _polls(
@@ -346,7 +351,7 @@ def _read_request(line: Any, number: int) -> Optional[BatchRequestItem]:
             text = line.decode("utf-8-sig") if isinstance(line, bytes) else line.lstrip("\ufeff")
             if not text.strip():
                 return None
-            fields = json.loads(text)
+            fields = json.loads(text, parse_constant=refuse_constant)
         if not isinstance(fields, Mapping):
             raise ValueError(f"a request is a JSON object, not {type(fields).__name__}")
         return BatchRequestItem(**cast("Mapping[str, Any]", fields))

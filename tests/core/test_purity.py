@@ -30,7 +30,7 @@ STDLIB = {
     "models/__init__.py": set(),
     "models/*": {"base64", "struct", "sys", "typing"},
     "resources/__init__.py": set(),
-    "resources/*": {"__future__", "dataclasses", "functools", "json", "re", "typing", "urllib.parse"},
+    "resources/*": {"__future__", "dataclasses", "functools", "json", "math", "re", "typing", "urllib.parse"},
 }
 
 THIRD_PARTY = {
