@@ -119,6 +119,7 @@ class _Exchange(AnyCall, Generic[T]):
         self._value: Optional[T] = None
         self._error: Optional[MeshAPIError] = None
         self._is_abandoned = False
+        self._max_size = terms.max_answer_size
 
     def __repr__(self) -> str:
         return f"<{self._kind} {self._request.method} {self._request.url} {self._state.name}>"
@@ -201,7 +202,7 @@ class _Exchange(AnyCall, Generic[T]):
     def _collect(self, data: bytes) -> None:
         self._body.append(data)
         self._body_size += len(data)
-        limit = self._terms.max_answer_size
+        limit = self._max_size
         if self._head is None or _is_success(self._head):
             if limit is not None and self._body_size > limit:
                 self._refuse_size("the answer", "max_answer_size", limit)
@@ -311,9 +312,12 @@ class WholeAnswer(_Exchange[T], Call[T]):
         terms: Terms,
         *,
         read_answer: Callable[[ResponseHead, bytes], T],
+        is_bounded: bool = True,
     ) -> None:
         super().__init__(request, terms)
         self._read_answer = read_answer
+        if not is_bounded:
+            self._max_size = None
 
     @property
     def result(self) -> T:
@@ -406,7 +410,7 @@ class LineStream(_Items[E]):
             self._conclude(Input.END)
             self._fail_or_retry(error, None, None)
             return
-        limit = self._terms.max_answer_size
+        limit = self._max_size
         if limit is not None and self._line_size > limit:
             self._pieces.clear()
             self._refuse_size("a line", "max_answer_size", limit)

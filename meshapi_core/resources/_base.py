@@ -99,10 +99,13 @@ class Resource:
 
     def _get_content(self, path: str, options: RequestOptions) -> Call[FileContent]:
         """A GET that is answered with the content of a file."""
-        terms = self._terms("GET", options)
-        unlimited = self._terms_of(terms.policy, terms.timeout)
-        unlimited.max_answer_size = None
-        return WholeAnswer(self._request("GET", path, options, accept="*/*"), unlimited, read_answer=_read_content)
+        return WholeAnswer(
+            self._request("GET", path, options, accept="*/*"),
+            self._terms("GET", options),
+            read_answer=_read_content,
+            # It is as long as whoever made it wanted it to be.
+            is_bounded=False,
+        )
 
     def _get_lines(
         self, path: str, read_line: Callable[[ResponseHead, str], ReplyT], options: RequestOptions

@@ -1,7 +1,8 @@
 """Tools for testing programs that talk to MeshAPI: a gateway of your own, on a port of this machine.
 
 ``LocalGateway`` answers like the real one, without a key and without a model, and fails when a ``Fault`` tells it to.
-``python -m meshapi_transports.testing`` runs it in a terminal.
+``python -m meshapi_transports.testing`` runs it in a terminal; ``meshapi_transports.testing.pytest_plugin`` brings a
+fixture of it.
 """
 
 from __future__ import annotations

@@ -212,7 +212,10 @@ def _one_endpoint(params: Mapping[str, Any], requests: Sequence[Mapping[str, Any
 
 
 def _one_model(requests: Sequence[Mapping[str, Any]]) -> str | None:
-    models = list(dict.fromkeys(each["body"].get("model") for each in requests))
+    models: list[Any] = []
+    for each in requests:
+        if each["body"].get("model") not in models:
+            models.append(each["body"].get("model"))
     if len(models) > 1:
         names = ", ".join(map(repr, models))
         raise GatewayError(400, f"a batch has one model, and these are {names}", code="mixed_models")

@@ -5,6 +5,7 @@ A problem has the shape that the gateway puts into ``details`` of a ``validation
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable, Union
 
@@ -13,6 +14,9 @@ from typing_extensions import TypeGuard
 Location = tuple[Union[str, int], ...]
 Problem = dict[str, Any]
 Check = Callable[[Any, Location], Iterator[Problem]]
+
+# No more of them than every Python turns into an integer.
+_DIGITS = re.compile(r"[0-9]{1,18}")
 
 
 def problem(loc: Location, msg: str, kind: str) -> Problem:
@@ -93,7 +97,7 @@ def digits(at_least: int, at_most: int | None = None) -> Check:
     """A whole number as a query spells it."""
 
     def check(value: Any, loc: Location) -> Iterator[Problem]:
-        if not isinstance(value, str) or not value.isascii() or not value.isdigit():
+        if not isinstance(value, str) or not _DIGITS.fullmatch(value):
             yield problem(loc, "should be a whole number", "int_parsing")
         else:
             yield from _range_problems(int(value), loc, at_least, at_most)

@@ -138,17 +138,10 @@ class _Comparison:
         }
 
     def events(self) -> Iterator[ServerEvent]:
-        yield ServerEvent({**self._about_verdict(), **self._start()}, name="meta")
+        head = {"comparison_id": self.comparison_id, **self._about_verdict()}
+        yield ServerEvent({**head, "models": self._model_ids(), "skip_comparison": self.skipped}, name="meta")
         yield from self._each_for_itself() if self.skipped else self._with_verdict()
-        ending = {"comparison_id": self.comparison_id, **self._about_verdict(), **self._ending()}
-        yield ServerEvent(ending, closing=True, name="done")
-
-    def _start(self) -> dict[str, Any]:
-        return {
-            "comparison_id": self.comparison_id,
-            "models": self._model_ids(),
-            "skip_comparison": self.skipped,
-        }
+        yield ServerEvent({**head, **self._ending()}, closing=True, name="done")
 
     def _model_ids(self) -> list[str]:
         return [result.model_id for result in self.results]

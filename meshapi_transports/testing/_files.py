@@ -95,7 +95,7 @@ def complete_requests(requests: Sequence[Mapping[str, Any]]) -> list[dict[str, A
 
 
 async def upload_file(request: Request) -> Response:
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         upload = _from_form(request.headers["content-type"], await request.body())
     else:
         upload = await read_json(request)

@@ -145,7 +145,7 @@ def _usage(params: Params) -> dict[str, Any]:
 def _chunks(request: Request, params: Params, head: Params) -> Iterator[ServerEvent]:
     yield ServerEvent({**head, "status": "processing", "data": []})
     for index in range(params.get("partial_images", 0)):
-        image = _item(request, {**params, "n": 1}, {**params, "partial": index}, 0)
+        image = _item(request, params, {**params, "partial": index}, 0)
         yield ServerEvent({**head, "status": "partial", "partial_image_index": index, "data": [image]})
     completed = {**head, "status": "completed", "data": _items(request, params, params), "usage": _usage(params)}
     yield ServerEvent(completed, closing=True)

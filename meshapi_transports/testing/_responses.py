@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from . import _checks as checks
 from ._answers import EventStream, GatewayError, JSONAnswer
-from ._chat import schema_of_format
+from ._chat import MESSAGE, schema_of_format
 from ._checks import Location, Problem, is_object
 from ._delivery import ServerEvent
 from ._models import DEFAULT_MODEL, routed
@@ -86,6 +86,8 @@ _TOOL = checks.tagged(
         },
     },
 )
+
+_TEMPLATE_MESSAGES = checks.record(required={"messages": checks.array(MESSAGE)})
 
 
 def _input_item(value: Any, loc: Location) -> Iterator[Problem]:
@@ -266,6 +268,7 @@ def respond(gateway: GatewayState, body: Any) -> ModelResponse:
     params = validated(body, RESPONSES_PARAMS, "body")
     defaults, messages = applied_template(gateway, params)
     params = validated({**defaults, **params}, RESPONSES_PARAMS, "body")
+    validated({"messages": messages}, _TEMPLATE_MESSAGES, "body")
     model, routing_headers = routed([params.get("model", DEFAULT_MODEL)], "supports_responses_api", "the Responses API")
     conversation = [*messages, *_previous_conversation(gateway, params), *_messages(params["input"])]
     prompt = _prompt(params, conversation)

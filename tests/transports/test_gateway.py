@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import gzip
 import json
+import pathlib
+import re
 import signal
 import socket
 import struct
@@ -400,10 +403,10 @@ def test_models_are_a_plain_array(client):
 @pytest.mark.parametrize(
     ("path", "ids"),
     [
-        ("/v1/models?free=true", ["local/echo"]),
-        ("/v1/models/free", ["local/echo"]),
-        ("/v1/models?type=embedding", ["openai/text-embedding-3-small"]),
-        ("/v1/models?provider=google&free=false", ["google/gemini-2.5-flash"]),
+        ("/v1/models?free=true", ["meta/llama-3.3-70b-instruct:free", "local/echo"]),
+        ("/v1/models/free", ["meta/llama-3.3-70b-instruct:free", "local/echo"]),
+        ("/v1/models?type=embedding", ["openai/text-embedding-3-small", "google/multimodal-embedding"]),
+        ("/v1/models?provider=google&free=false&type=text", ["google/gemini-2.5-flash"]),
         ("/v1/models?type=video", []),
     ],
 )
@@ -446,14 +449,13 @@ def test_the_first_model_that_exists_serves(client):
         ({"model": "openai/gpt-9"}, 404, "model_not_found"),
         ({"models": ["a/b", "c/d"]}, 404, "model_not_found"),
         ({"model": "openai/text-embedding-3-small"}, 422, "unprocessable_entity"),
-        ({"template": "greeting", "variables": {"name": "you"}}, 404, "not_found"),
         ({"modality": "image"}, 422, "unprocessable_entity"),
         ({"modalities": ["text", "audio"]}, 422, "unprocessable_entity"),
         ({"async_mode": True}, 422, "unprocessable_entity"),
     ],
 )
 def test_what_cannot_be_done_is_refused(client, params, status, code):
-    """An unknown model or template, and what is not emulated, is an error that says so."""
+    """An unknown model, and what is not emulated, is an error that says so."""
     answer = ask(client, **params)
     assert (answer.status_code, error_of(answer)["code"]) == (status, code)
 
@@ -903,6 +905,51 @@ def test_faults_combine(gateway, client):
     assert '"content": " hello"' in body
 
 
+EVERYWHERE = [
+    ("POST", CHAT),
+    ("POST", "/v1/responses"),
+    ("GET", "/v1/responses"),
+    ("GET", "/v1/responses/resp_0"),
+    ("POST", "/v1/embeddings"),
+    ("POST", "/v1/images/generations"),
+    ("POST", "/v1/images/edits"),
+    ("POST", "/v1/chat/compare"),
+    ("POST", "/v1/files"),
+    ("GET", "/v1/files/file-0"),
+    ("DELETE", "/v1/files/file-0"),
+    ("GET", "/v1/files/file-0/content"),
+    ("POST", "/v1/batches"),
+    ("GET", "/v1/batches"),
+    ("GET", "/v1/batches/batch_0"),
+    ("POST", "/v1/batches/batch_0/cancel"),
+    ("GET", "/v1/models"),
+    ("GET", "/v1/models/free"),
+    ("GET", "/v1/models/paid"),
+    ("GET", "/v1/models/search"),
+    ("GET", "/v1/models/a/b"),
+    ("POST", "/v1/templates"),
+    ("GET", "/v1/templates"),
+    ("GET", "/v1/templates/tmpl_0"),
+    ("PATCH", "/v1/templates/tmpl_0"),
+    ("DELETE", "/v1/templates/tmpl_0"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), EVERYWHERE)
+def test_every_endpoint_suffers_faults_and_asks_for_a_key(gateway, client, method, path):
+    """A fault comes first, then the key, and only then the request is looked at."""
+    gateway.inject(Fault(status=503, retry_after=1, headers={"X-Spoilt": "yes"}))
+    spoilt = client.request(method, path)
+    assert (spoilt.status_code, spoilt.headers["x-spoilt"], error_of(spoilt)["retry_after_seconds"]) == (503, "yes", 1)
+    gateway.inject(Fault(cut_before_head=True))
+    with pytest.raises(httpx.RemoteProtocolError):
+        client.request(method, path)
+    refused = client.request(method, path, headers=authorization(gateway, "rsk_wrong"))
+    assert refused.status_code == 401
+    expected = {"GET": {200, 404}, "DELETE": {404}, "POST": {400, 404}, "PATCH": {404}}
+    assert client.request(method, path).status_code in expected[method]
+
+
 def test_faults_wait_in_line(gateway, client):
     """They are used up in their order, times each, and only by requests to the API."""
     gateway.inject(Fault(status=503), times=2)
@@ -911,13 +958,22 @@ def test_faults_wait_in_line(gateway, client):
     assert [client.get("/v1/models").status_code for _ in range(4)] == [503, 503, 429, 200]
 
 
-def test_reset_forgets_faults_and_requests(gateway, client):
-    """After reset() the gateway is as new."""
-    client.get("/v1/models")
+def test_reset_forgets_everything(gateway, client):
+    """After reset() the gateway is as new, and gives no id for the second time."""
+    item = {"custom_id": "1", "body": HELLO}
+    created = [
+        ("/v1/responses", client.post("/v1/responses", json={"input": "x"}).json()["id"]),
+        ("/v1/files", client.post("/v1/files", json={"requests": [item]}).json()["id"]),
+        ("/v1/batches", client.post("/v1/batches", json={"requests": [item]}).json()["id"]),
+        ("/v1/templates", client.post("/v1/templates", json={"name": "x"}).json()["id"]),
+    ]
+    assert {client.get(f"{path}/{item_id}").status_code for path, item_id in created} == {200}
     gateway.inject(Fault(status=503))
     gateway.reset()
     assert gateway.requests == []
     assert client.get("/v1/models").status_code == 200
+    assert {client.get(f"{path}/{item_id}").status_code for path, item_id in created} == {404}
+    assert client.post("/v1/templates", json={"name": "x"}).json()["id"] not in dict(created).values()
 
 
 def test_a_fault_can_come_in_a_header(gateway, client):
@@ -955,6 +1011,14 @@ def test_a_fault_checks_its_fields(fields, message):
     """A value that cannot be is refused where it is written."""
     with pytest.raises(ValueError, match=message):
         Fault(**fields)
+
+
+def test_the_documentation_tells_of_every_fault():
+    """The table has a row for each field, in the order of the class."""
+    page = pathlib.Path(__file__).resolve().parents[2] / "docs" / "local-gateway.md"
+    table = page.read_text("utf-8").split("| field | what goes wrong |", 1)[1].split("\n\n", 1)[0]
+    listed = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert listed == [field.name for field in dataclasses.fields(Fault)]
 
 
 # What the gateway remembers
@@ -1096,15 +1160,21 @@ def test_two_gateways_do_not_share_anything(gateway, client):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_serves_until_it_is_told_to_stop(number):
     """It prints the address and the key to export, and ends on Ctrl-C and SIGTERM without a log line of uvicorn's."""
-    command = [sys.executable, "-W", "error", "-m", "meshapi_transports.testing", "--token", "rsk_mine"]
+    command = [sys.executable, "-W", "error", "-m", "meshapi_transports.testing"]
+    command += ["--token", "rsk_mine", "--batch-seconds", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         exports = dict(
             line.strip()[len("export ") :].split("=", 1)
             for line in iter(process.stdout.readline, "Stop it with Ctrl-C.\n")
             if "export" in line
         )
-        headers = {"Authorization": f"Bearer {exports['MESHAPI_API_KEY']}", "X-Local-Gateway-Fault": '{"status": 503}'}
-        answer = requests.get(exports["MESHAPI_BASE_URL"] + "/v1/models", headers=headers, timeout=10)
+        headers = {"Authorization": f"Bearer {exports['MESHAPI_API_KEY']}"}
+        fault = {"X-Local-Gateway-Fault": '{"status": 503}'}
+        answer = requests.get(exports["MESHAPI_BASE_URL"] + "/v1/models", headers={**headers, **fault}, timeout=10)
+        batches = exports["MESHAPI_BASE_URL"] + "/v1/batches"
+        params = {"requests": [{"custom_id": "1", "body": HELLO}]}
+        requests.post(batches, json=params, headers=headers, timeout=10)
+        (batch,) = requests.get(batches, headers=headers, timeout=10).json()["data"]
         with raw_connection(exports["MESHAPI_BASE_URL"]) as connection:
             connection.sendall(b"garbage\r\n\r\n")
             assert b"400" in read_to_end(connection)
@@ -1112,6 +1182,7 @@ def test_the_command_serves_until_it_is_told_to_stop(number):
         _, errors = process.communicate(timeout=20)
     assert exports["MESHAPI_API_KEY"] == "rsk_mine"
     assert answer.status_code == 503
+    assert batch["status"] == "completed"
     assert (process.returncode, errors) == (0, "")
 
 
