@@ -1093,7 +1093,7 @@ async def unknown_host_is_no_connection(bench: Bench) -> None:
     """
     for host in (f"{'a' * 64}.invalid", "a..invalid"):
         policy = Policy()
-        async with bench.client(f"http://{host}", retry=policy) as client:
+        async with bench.client(f"https://{host}", retry=policy) as client:
             error = await bench.failure(client.create())
         _expect_error(error, APIConnectionError, 0)
         _expect_failures(policy, Failure.CONNECT)

@@ -268,7 +268,7 @@ async def test_refused_connection(face, way):
 @pytest.mark.parametrize("host", ["no-such-host.invalid", f"{'a' * 64}.invalid", "a..invalid"])
 async def test_host_that_does_not_exist(face, way, host):
     """A host name that cannot be resolved, or is none, is a connection error."""
-    async with face.client(f"http://{host}", max_retries=0) as client:
+    async with face.client(f"https://{host}", max_retries=0) as client:
         error = await failure_of(client, way)
     assert type(error) is APIConnectionError
     assert "nothing was sent" in error.message
