@@ -13,7 +13,7 @@ nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "virtualenv"
 # A virtualenv that is made anew cannot hide a dependency that is missing; at a desk, minutes matter more.
 nox.options.reuse_venv = "no" if "CI" in os.environ else "yes"
-nox.options.sessions = ["tests", "conformance", "examples", "lint", "types", "faces", "docs"]
+nox.options.sessions = ["tests", "conformance", "official", "examples", "lint", "types", "faces", "docs"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -66,6 +66,15 @@ def conformance(session: nox.Session) -> None:
     """Run the public conformance tool on every client, and on adapters that each break one of its rules."""
     install(session, "test")
     session.run("pytest", "tests/transports/test_conformance_tool.py", *session.posargs)
+
+
+@nox.session(python=PYTHONS[-1])
+def official(session: nox.Session) -> None:
+    """Compare what is sent for files with the last official SDK that had them; the tests have the one of today."""
+    install(session, "test")
+    # It takes the other's place: there is one package of a name in an environment.
+    session.install("meshapi==0.1.3")
+    session.run("pytest", "tests/transports/test_official_sdk.py", *session.posargs)
 
 
 @nox.session

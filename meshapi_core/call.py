@@ -148,7 +148,10 @@ class AnyCall(abc.ABC):
     @property
     @abc.abstractmethod
     def response(self) -> Optional[ResponseHead]:
-        """The head of the answer; ``None`` until it has come, and again while a retry is under way."""
+        """The head of the answer; ``None`` until it has come, and again while a retry is under way.
+
+        Where a call takes several requests, it is that of the last answer that has come.
+        """
 
     @property
     def request_id(self) -> str:

@@ -521,10 +521,10 @@ class EventStream(_Items[E], StreamCall[E, R]):
                 return
             if item is not None:
                 self._events.append(item)
-        if self._events and not self._has_events:
-            self._has_events = True
-            if self._terms.observer:
-                self._terms.observer(StreamStarted(self))
+                if not self._has_events:
+                    self._has_events = True
+                    if self._terms.observer:
+                        self._terms.observer(StreamStarted(self))
 
     def _is_whole_answer(self, data: bytes) -> bool:
         if not self._may_be_whole:

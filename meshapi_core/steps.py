@@ -40,6 +40,7 @@ class _Steps(AnyCall, Generic[T]):
         self._timeout = timeout
         self._items: List[Any] = []
         self._call: Union[Call[Any], ItemsCall[Any], None] = None
+        self._head: Optional[ResponseHead] = None
         # Where the whole stands while no call is under way.
         self._state: Optional[State] = None
         self._wait: Optional[Wait] = None
@@ -60,7 +61,8 @@ class _Steps(AnyCall, Generic[T]):
 
     @property
     def response(self) -> Optional[ResponseHead]:
-        return None if self._call is None else self._call.response
+        # What has come is known until there is more.
+        return self._head if self._call is None else self._call.response or self._head
 
     @property
     def error(self) -> Optional[MeshAPIError]:
@@ -130,6 +132,7 @@ class _Steps(AnyCall, Generic[T]):
     def _settle(self, is_last: bool = False) -> None:
         """Take what the call has brought, and once it is over, the next step."""
         call = self._current
+        self._head = call.response or self._head
         if isinstance(call, ItemsCall):
             self._items += call.events()
         if call.error is not None:

@@ -14,8 +14,10 @@ from meshapi_core import (
     Failure,
     HeadersLike,
     ItemsCall,
+    LocalProtocolError,
     Request,
     SendRequest,
+    State,
     StreamCall,
     Timeout,
     Wait,
@@ -123,6 +125,9 @@ class _Run(BaseRun):
             await self._wait(action.seconds)
         else:
             return False
+        if self._answer is not None and self._call.state is State.SEND_REQUEST:
+            # A call of several requests is done with this answer; its connection may serve whatever comes next.
+            await self.aclose()
         return True
 
     async def drain(self) -> None:
@@ -156,8 +161,6 @@ class _Run(BaseRun):
             self._answer.abort()
 
     async def _send(self, request: Request) -> None:
-        # A call of several requests is done with the answer to the one before.
-        await self.aclose()
         try:
             answer = await self._transport.send(request, self._limits_for_sending())
         except self._exceptions as error:
@@ -256,7 +259,7 @@ class AsyncItems(BaseItems[E]):
     async def aclose(self) -> None:
         """Stop, and close the connection unless all was read to its end.  Closing twice does nothing."""
         if not self._is_closed:
-            self._is_closed = True
+            self._is_closed = self._was_left = True
             self._events.clear()
             self._call.abandon()
             await self._run.aclose()
@@ -322,6 +325,8 @@ class AsyncStream(BaseStream[E, R], AsyncItems[E], Generic[E, R]):
         """
         async for _ in self:
             pass
+        if self._was_left:
+            raise LocalProtocolError("the stream was closed before its end, so there is no whole to be had")
         return self._call.result
 
 

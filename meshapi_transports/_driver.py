@@ -155,6 +155,8 @@ class BaseItems(Generic[E]):
     _waits_for_events = False
     # Until __init__ is through, there is nothing to close.
     _is_closed = True
+    # Whether it was closed before its end.
+    _was_left = False
 
     def __init__(self, call: ItemsCall[E]) -> None:
         self._call = call

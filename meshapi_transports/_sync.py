@@ -14,8 +14,10 @@ from meshapi_core import (
     Failure,
     HeadersLike,
     ItemsCall,
+    LocalProtocolError,
     Request,
     SendRequest,
+    State,
     StreamCall,
     Timeout,
     Wait,
@@ -116,6 +118,9 @@ class _Run(BaseRun):
             self._wait(action.seconds)
         else:
             return False
+        if self._answer is not None and self._call.state is State.SEND_REQUEST:
+            # A call of several requests is done with this answer; its connection may serve whatever comes next.
+            self.close()
         return True
 
     def drain(self) -> None:
@@ -144,8 +149,6 @@ class _Run(BaseRun):
             answer.close()
 
     def _send(self, request: Request) -> None:
-        # A call of several requests is done with the answer to the one before.
-        self.close()
         try:
             answer = self._transport.send(request, self._limits_for_sending())
         except self._exceptions as error:
@@ -241,7 +244,7 @@ class Items(BaseItems[E]):
     def close(self) -> None:
         """Stop, and close the connection unless all was read to its end.  Closing twice does nothing."""
         if not self._is_closed:
-            self._is_closed = True
+            self._is_closed = self._was_left = True
             self._events.clear()
             self._call.abandon()
             self._run.close()
@@ -307,6 +310,8 @@ class Stream(BaseStream[E, R], Items[E], Generic[E, R]):
         """
         for _ in self:
             pass
+        if self._was_left:
+            raise LocalProtocolError("the stream was closed before its end, so there is no whole to be had")
         return self._call.result
 
 

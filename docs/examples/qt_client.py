@@ -91,7 +91,7 @@ class CallRunner(QObject):
     # What Qt tells
 
     def _on_head(self) -> None:
-        if self._reply is not None and self._call.response is None:
+        if self._reply is not None and self._call.state is State.RECEIVE_RESPONSE:
             status = self._reply.attribute(Attribute.HttpStatusCodeAttribute)
             fields = [(bytes(name.data()), bytes(value.data())) for name, value in self._reply.rawHeaderPairs()]
             self._call.receive_response(status, fields)

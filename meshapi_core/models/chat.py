@@ -18,6 +18,7 @@ __all__ = [
     "ChatCompletionParams",
     "ChatCompletionResponse",
     "ChatMessage",
+    "ChatRole",
     "ContentPart",
     "ContentPartAudio",
     "ContentPartImage",
@@ -33,6 +34,7 @@ __all__ = [
     "ToolCallChunk",
     "ToolCallFunction",
     "ToolCallFunctionChunk",
+    "ToolChoice",
     "ToolChoiceFunction",
     "ToolChoiceObject",
     "ToolFunction",
@@ -116,10 +118,14 @@ class ToolCall(Shared):
     thought_signature: Optional[str] = None
 
 
+ChatRole = Literal["system", "user", "assistant", "tool"]
+"""Whose a message is."""
+
+
 class ChatMessage(Params):
     """One message of a conversation."""
 
-    role: Literal["system", "user", "assistant", "tool"]
+    role: ChatRole
     content: Union[str, List[Annotated[ContentPart, Field(discriminator="type")]], None] = None
     name: Optional[str] = None
     tool_call_id: Optional[str] = None
@@ -153,6 +159,10 @@ class ToolChoiceObject(Params):
 
     type: Literal["function"]
     function: ToolChoiceFunction
+
+
+ToolChoice = Union[Literal["auto", "none", "required"], ToolChoiceObject]
+"""Whether the model calls tools, and which it must call."""
 
 
 class AudioOutputOptions(Params):
@@ -193,7 +203,7 @@ class ChatCompletionParams(Params):
     stop: Union[str, List[str], None] = None
     seed: Optional[int] = None
     tools: Optional[List[Tool]] = None
-    tool_choice: Union[Literal["auto", "none", "required"], ToolChoiceObject, None] = None
+    tool_choice: Optional[ToolChoice] = None
     response_format: Optional[Dict[str, Any]] = None
     user: Optional[str] = None
     modality: Optional[Literal["text", "image"]] = None

@@ -18,6 +18,7 @@ from typing import (
     Optional,
     Protocol,
     Sequence,
+    Set,
     Tuple,
     Type,
     TypeVar,
@@ -161,8 +162,20 @@ class Resource:
         *,
         answer: Type[Answer],
         text_of: Optional[Callable[[ReplyT], str]] = None,
+        finish: Optional[Callable[[AnswerT], None]] = None,
     ) -> StreamCall[ReplyT, AnswerT]:
-        """A POST of `params` that is answered with a stream of events, which together amount to an `answer`."""
+        """A POST of `params` that is answered with a stream of events, which together amount to an `answer`.
+
+        Args:
+            path: where to send it.
+            params: what to send.
+            read_event: the event that a Server-Sent Event holds, if any.
+            assemble: puts events together.
+            options: what this call may say otherwise than its client.
+            answer: what the same request without a stream would be answered with.
+            text_of: the text of an event, where events have any.
+            finish: is given what was put together, once it knows its head.
+        """
 
         def assemble_under(head: ResponseHead, events: Sequence[ReplyT]) -> Assembled[AnswerT]:
             try:
@@ -170,6 +183,8 @@ class Resource:
             except ValidationError as error:
                 refuse(head, "", answer, error)
             assembled.value._take_head(head)  # pyright: ignore[reportPrivateUsage]
+            if finish is not None:
+                finish(assembled.value)
             return assembled
 
         return EventStream(
@@ -357,20 +372,26 @@ def pages_after(get_page: Callable[[Optional[str]], Call[Any]]) -> Steps[None]:
         get_page: makes the call for the page after the item with the given id; for the first page after ``None``.
     """
     after: Optional[str] = None
+    seen: Set[str] = set()
     while True:
         page: Page = yield get_page(after)
         yield page.data
         if not page.has_more:
             return
-        last = page.last_id or (page.data[-1].id if page.data else None)
-        if last is None or last == after:
-            raise ResponseParseError(
-                "the gateway says that there are more pages, but not after which item",
-                status=200,
-                error_code="parse_error",
-                request_id=page.request_id,
-            )
-        after = last
+        after = page.last_id or (page.data[-1].id if page.data else None)
+        if after is None or after in seen:
+            refuse_page(page.request_id)
+        seen.add(after)
+
+
+def refuse_page(request_id: str) -> NoReturn:
+    """Raise the error for a page after which there are said to be more, but not where."""
+    raise ResponseParseError(
+        "the gateway says that there are more pages, but the next would be one that has come already",
+        status=200,
+        error_code="parse_error",
+        request_id=request_id,
+    )
 
 
 @cache

@@ -18,7 +18,7 @@ __all__ = ["Wanted"]
 T = TypeVar("T")
 
 # Models wrap JSON as they do all code, even when told not to.
-_FENCED = re.compile(r"\s*```(?:json)?[ \t]*\n(.*?)\n?```\s*", re.DOTALL | re.IGNORECASE)
+_FENCED = re.compile(r"\s*```(?:json)?[ \t]*\r?\n(.*?)\s*```\s*", re.DOTALL | re.IGNORECASE)
 
 # What a schema is wrapped in where it is no object's: only objects are allowed at the top.
 _WRAPPER = "value"
@@ -37,7 +37,7 @@ class Wanted(Generic[T]):
         schema: Dict[str, Any]
         if isinstance(response_type, Mapping):
             schema = {**response_type}
-            name = str(schema.get("title", "answer"))
+            name = str(schema.get("title") or "answer")
         else:
             self._adapter = TypeAdapter(response_type)
             schema = _with_definite_root(self._adapter.json_schema())
@@ -149,6 +149,9 @@ def _strict(schema: Any) -> Any:
     fields = as_object(schema)
     if fields is None:
         return schema
+    if not fields.keys() & {"type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"}:
+        # What may be anything is nothing that a model could be held to.
+        return None
     if "$ref" in fields and "$defs" not in fields:
         # Nothing may stand beside it.
         return {"$ref": fields["$ref"]}

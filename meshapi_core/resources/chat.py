@@ -168,8 +168,10 @@ class Completions(Resource):
 
         def assemble(chunks: Sequence[ChatCompletionChunk]) -> Assembled[ParsedChatCompletion[T]]:
             fields, is_complete = put_together(chunks)
-            completion = cast("ParsedChatCompletion[T]", ParsedChatCompletion.model_validate(fields))
-            return Assembled(with_outcome(completion, wanted), is_complete)
+            return Assembled(cast("ParsedChatCompletion[T]", ParsedChatCompletion.model_validate(fields)), is_complete)
+
+        def finish(completion: ParsedChatCompletion[T]) -> None:
+            with_outcome(completion, wanted)
 
         return self._stream(
             _PATH,
@@ -179,6 +181,7 @@ class Completions(Resource):
             options,
             answer=ChatCompletionResponse,
             text_of=text_of_chunk,
+            finish=finish,
         )
 
     def _wanted(

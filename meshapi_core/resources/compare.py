@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Dict, Sequence
 
 from pydantic import ValidationError
 
-from .._json import json_object
+from .._json import json_object, without_lone_surrogates
 from ..actions import ResponseHead
 from ..call import Call, StreamCall
 from ..config import RequestOptions
@@ -93,7 +94,7 @@ class Compare(Resource):
 
 def read_event(head: ResponseHead, event: ServerSentEvent) -> CompareStreamEvent:
     """The event that a Server-Sent Event holds, with its name and its JSON object beside the usual fields."""
-    frame = _read_frame(head, event)
+    frame = _read_frame(head, event._replace(data=without_lone_surrogates(event.data) or event.data))
     name = frame.get("event") if event.event == "message" else event.event
     try:
         return CompareStreamEvent.model_validate({**frame, "event": name, "data": frame})
@@ -129,10 +130,13 @@ def assemble_events(events: Sequence[CompareStreamEvent]) -> Assembled[CompareRe
             if event.delta:
                 result["content"] = f"{result.get('content', '')}{event.delta}"
             _add(result, event, _FIELDS_OF_ONE)
+            if not isinstance(result.get("error"), (str, type(None))):
+                # Whatever the provider said; in a whole answer it is a text.
+                result["error"] = json.dumps(result["error"])
     if verdict:
         comparison.setdefault("comparison", verdict)
     comparison.setdefault("results", list(results.values()))
-    is_complete = comparison.get("total_latency_ms") is not None
+    is_complete = comparison.get("total_latency_ms") is not None or any(event.event == "done" for event in events)
     return Assembled(CompareResponse.model_validate(comparison), is_complete)
 
 

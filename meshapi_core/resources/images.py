@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Sequence
+from typing import TYPE_CHECKING, Any, Dict, Sequence
 
 from pydantic import ValidationError
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 __all__ = ["Images"]
+
+# What is no part of the whole: each chunk has its own, or a whole has none.
+_FIELDS_OF_A_CHUNK = {"id", "object", "data", "status", "error"}
 
 
 class Images(Resource):
@@ -99,13 +102,15 @@ class Images(Resource):
 
 def read_chunk(head: ResponseHead, event: ServerSentEvent) -> ImageGenerationChunk:
     """The chunk that an event holds."""
-    if event.event == "error" or '"error"' in event.data[:200]:
-        read_frame(head, event)
     try:
-        return read_json(ImageGenerationChunk, event.data)
+        chunk = read_json(ImageGenerationChunk, event.data)
     except ValidationError as error:
         read_frame(head, event)
         refuse(head, event.data, ImageGenerationChunk, error)
+    # Not looked for in the text, which is mostly an image.
+    if event.event == "error" or getattr(chunk, "error", None):
+        read_frame(head, event)
+    return chunk
 
 
 def assemble_chunks(chunks: Sequence[ImageGenerationChunk]) -> Assembled[ImageGenerationResponse]:
@@ -114,6 +119,8 @@ def assemble_chunks(chunks: Sequence[ImageGenerationChunk]) -> Assembled[ImageGe
     The stream could properly end here if one is finished.
     """
     finished = [chunk for chunk in chunks if chunk.status is not None and "completed" in chunk.status]
-    items = [item for chunk in finished or chunks[-1:] for item in chunk.data]
-    created = chunks[-1].created if chunks else None
-    return Assembled(ImageGenerationResponse(created=created, data=items), bool(finished))
+    response: Dict[str, Any] = {}
+    for chunk in chunks:
+        response.update(chunk.model_dump(exclude=_FIELDS_OF_A_CHUNK, exclude_none=True))
+    response["data"] = [item.model_dump() for chunk in finished or chunks[-1:] for item in chunk.data]
+    return Assembled(ImageGenerationResponse.model_validate(response), bool(finished))

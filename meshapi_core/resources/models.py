@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Optional
+from typing import TYPE_CHECKING, Literal, Optional, Set
 
 from ..call import Call, ItemsCall
 from ..config import RequestOptions
 from ..models.lists import AnswerList
 from ..models.models import ListModelsParams, ModelInfo, ModelSearchParams, ModelsPage
 from ..steps import ItemsOfSteps, Steps
-from ._base import Resource, check_params, path_segment
+from ._base import Resource, check_params, path_segment, refuse_page
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -149,10 +149,14 @@ class Models(Resource):
 
     def _pages(self, params: ModelSearchParams, options: RequestOptions) -> Steps[None]:
         offset = params.offset or 0
+        seen: Set[Optional[str]] = set()
         while True:
             page: ModelsPage = yield self.search(params.model_copy(update={"offset": offset}), **options)
+            if page.items and page.items[0].id in seen:
+                refuse_page(page.request_id)
             yield page.items
             offset += len(page.items)
             # Without a total, only an empty page is the last.
             if not page.items or (page.total is not None and offset >= page.total):
                 return
+            seen.add(page.items[0].id)

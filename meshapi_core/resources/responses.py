@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, cast
 
 from pydantic import ValidationError
 
@@ -183,7 +183,7 @@ def assemble_events(events: Sequence[ResponsesStreamEvent]) -> Assembled[Respons
     The stream could properly end here if its last word has come: completed, failed or incomplete.
     """
     response: Dict[str, Any] = {}
-    items: Dict[int, Dict[str, Any]] = {}
+    output = _Output()
     is_complete = False
     for event in events:
         if event.response is not None:
@@ -191,44 +191,59 @@ def assemble_events(events: Sequence[ResponsesStreamEvent]) -> Assembled[Respons
         if event.usage is not None:
             response["usage"] = event.usage.model_dump(exclude_unset=True)
         is_complete = is_complete or event.type in _FINAL
-        _add_to_output(items, event)
+        output.add(event)
     if not response.get("output"):
-        response["output"] = [items[index] for index in sorted(items)]
+        response["output"] = output.items()
     return Assembled(ResponsesResponse.model_validate(response), is_complete)
 
 
-def _add_to_output(items: Dict[int, Dict[str, Any]], event: ResponsesStreamEvent) -> None:
-    """Let `event` do to the output's items what it says."""
-    index = getattr(event, "output_index", None)
-    if not isinstance(index, int):
-        index = 0
-    whole = as_object(getattr(event, "item", None))
-    if whole is not None:
-        # Once when it begins, with next to nothing in it, and once more when it is done.
-        items[index] = {**whole}
-        return
-    delta = event.delta
-    if not isinstance(delta, str):
-        return
-    if event.type == "response.output_text.delta":
-        _add_text(items, index, getattr(event, "content_index", None), "output_text", "text", delta)
-    elif event.type == "response.refusal.delta":
-        _add_text(items, index, getattr(event, "content_index", None), "refusal", "refusal", delta)
-    elif event.type == "response.function_call_arguments.delta":
-        item = items.setdefault(index, {"type": "function_call"})
-        item["arguments"] = f"{item.get('arguments') or ''}{delta}"
+class _Output:
+    """The output items of a streamed response, as far as they have come."""
 
+    def __init__(self) -> None:
+        # By the index that the server gave each, else by its id.
+        self._items: Dict[Any, Dict[str, Any]] = {}
 
-def _add_text(
-    items: Dict[int, Dict[str, Any]], index: int, content_index: Any, part_type: str, field: str, delta: str
-) -> None:
-    item = items.setdefault(index, {"type": "message", "role": "assistant"})
-    content: List[Dict[str, Any]] = item.get("content") or []
-    # A copy: what the event holds is its own.
-    item["content"] = content = [dict(part) for part in content]
-    position = content_index if isinstance(content_index, int) and 0 <= content_index < len(content) else len(content)
-    if position == len(content):
-        position = next((at for at, part in enumerate(content) if part.get("type") == part_type), position)
-    if position == len(content):
-        content.append({"type": part_type, field: ""})
-    content[position][field] = f"{content[position].get(field) or ''}{delta}"
+    def items(self) -> List[Dict[str, Any]]:
+        """The items, in the order of their indexes where they have any."""
+        order = sorted(self._items, key=lambda key: key if isinstance(key, int) else len(self._items))
+        return [self._items[key] for key in order]
+
+    def add(self, event: ResponsesStreamEvent) -> None:
+        """Let `event` do to the items what it says."""
+        whole = as_object(getattr(event, "item", None))
+        if whole is not None:
+            # Once when it begins, with next to nothing in it, and once more when it is done.
+            self._items[self._key(event, whole.get("id"))] = {**whole}
+            return
+        key = self._key(event, getattr(event, "item_id", None))
+        delta = event.delta
+        if not isinstance(delta, str):
+            return
+        if event.type == "response.output_text.delta":
+            self._add_text(key, getattr(event, "content_index", None), "output_text", "text", delta)
+        elif event.type == "response.refusal.delta":
+            self._add_text(key, getattr(event, "content_index", None), "refusal", "refusal", delta)
+        elif event.type == "response.function_call_arguments.delta":
+            item = self._items.setdefault(key, {"type": "function_call"})
+            item["arguments"] = f"{item.get('arguments') or ''}{delta}"
+
+    def _key(self, event: ResponsesStreamEvent, item_id: Any) -> Any:
+        index = getattr(event, "output_index", None)
+        if isinstance(index, int):
+            return index
+        return item_id if isinstance(item_id, str) else 0
+
+    def _add_text(self, key: Any, content_index: Any, part_type: str, field: str, delta: str) -> None:
+        item = self._items.setdefault(key, {"type": "message", "role": "assistant"})
+        content = item.get("content")
+        given = cast("Sequence[Any]", content) if isinstance(content, list) else ()
+        # Copies: what the event holds is its own.
+        parts = [{**part} for part in map(as_object, given) if part is not None]
+        item["content"] = parts
+        at = content_index if isinstance(content_index, int) and 0 <= content_index < len(parts) else None
+        if at is None:
+            at = next((at for at, part in enumerate(parts) if part.get("type") == part_type), len(parts))
+        if at == len(parts):
+            parts.append({"type": part_type})
+        parts[at][field] = f"{parts[at].get(field) or ''}{delta}"
