@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import abc
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Callable, Generic, List, NoReturn, Optional, Sequence, TypeVar, cast
+from typing import Any, Callable, Dict, Generic, List, NamedTuple, NoReturn, Optional, Sequence, TypeVar, cast
 
 from ._json import json_object
 from .actions import (
@@ -192,7 +191,9 @@ class _Exchange(AnyCall, Generic[T]):
         self._action = None
 
     def abandon(self) -> None:
-        if self._terms.observer and not self.is_over and not self._is_abandoned:
+        # What was never begun is not left.
+        is_begun = self._action is not None or self._attempt > 0
+        if self._terms.observer and is_begun and not self.is_over and not self._is_abandoned:
             self._is_abandoned = True
             self._terms.observer(CallAbandoned(self))
 
@@ -210,7 +211,7 @@ class _Exchange(AnyCall, Generic[T]):
             self._conclude(Input.END)
             self._decide(None)
 
-    def _refuse_size(self, what: str, limit: str, size: int) -> None:
+    def _refuse_size(self, what: str, limit: str, size: Optional[int]) -> None:
         head = self._head
         assert head is not None  # no data comes before the head
         # What has come of it is of no use to anyone.
@@ -222,7 +223,11 @@ class _Exchange(AnyCall, Generic[T]):
             request_id=head.request_id,
         )
         self._conclude(Input.END)
-        self._fail_or_retry(error, None, None)
+        self._fail_or_retry(self._with_partial(error), None, None)
+
+    def _with_partial(self, error: MeshAPIError) -> MeshAPIError:
+        """`error`, which from now on knows what had come before it, where that can be put together."""
+        return error
 
     def _decide(self, failure: Optional[Failure], cause: Optional[BaseException] = None) -> None:
         """Conclude from the whole answer, or from what is there of it, what comes next."""
@@ -330,16 +335,15 @@ class WholeAnswer(_Exchange[T], Call[T]):
         return self._read_answer(head, b"".join(self._body))
 
 
-@dataclass(frozen=True)
-class Assembled(Generic[R]):
+class Assembled(NamedTuple):
     """What the events of a stream amount to.
 
     Attributes:
-        value: the events put together, as one answer.
+        fields: the events put together, as the fields of one answer.
         is_complete: whether the stream could properly end after these events, without a ``[DONE]``.
     """
 
-    value: R
+    fields: Dict[str, Any]
     is_complete: bool
 
 
@@ -401,18 +405,21 @@ class LineStream(_Items[E]):
         if lines:
             lines[0] = b"".join([*self._pieces, lines[0]])
             self._pieces.clear()
+            self._line_size = 0
         self._pieces.append(rest)
-        self._line_size = len(rest) + (0 if lines else self._line_size)
+        self._line_size += len(rest)
+        limit = self._max_size
         try:
             for line in lines:
+                if limit is not None and len(line) > limit:
+                    self._refuse_size("a line", "max_answer_size", limit)
+                    return
                 self._receive_line(head, line)
         except MeshAPIError as error:
             self._conclude(Input.END)
             self._fail_or_retry(error, None, None)
             return
-        limit = self._max_size
         if limit is not None and self._line_size > limit:
-            self._pieces.clear()
             self._refuse_size("a line", "max_answer_size", limit)
 
     def _evaluate(self, failure: Optional[Failure]) -> None:
@@ -439,29 +446,34 @@ class EventStream(_Items[E], StreamCall[E, R]):
         terms: Terms,
         *,
         read_event: Callable[[ResponseHead, ServerSentEvent], Optional[E]],
-        assemble: Callable[[ResponseHead, Sequence[E]], Assembled[R]],
+        assemble: Callable[[Sequence[E]], Assembled],
+        read_assembled: Callable[[ResponseHead, Dict[str, Any]], R],
         text_of: Optional[Callable[[E], str]],
         read_whole: Callable[[ResponseHead, bytes], Any],
     ) -> None:
         super().__init__(request, terms)
         self._read_event = read_event
         self._assemble = assemble
+        self._read_assembled = read_assembled
         self._text_of = text_of
         self._read_whole = read_whole
-        self._decoder = SSEDecoder()
+        self._decoder = SSEDecoder(terms.max_event_size)
         # Kept as it came, and read again only for the whole, or when a stream ends without a word: most never need it.
         self._received: List[bytes] = []
         self._may_be_whole = True
         self._has_events = False
         self._is_done = False
-        self._uncounted = 0
 
     @property
     def result(self) -> R:
         self._check_done()
         head = self._head
         assert head is not None  # without an answer, no call is done
-        return self._assemble(head, self._events_so_far()).value
+        try:
+            return self._read_assembled(head, self._assemble(self._events_so_far()).fields)
+        except MeshAPIError as error:
+            redact(error, self._terms.secret)
+            raise
 
     def text_of(self, event: E) -> str:
         if self._text_of is None:
@@ -485,24 +497,13 @@ class EventStream(_Items[E], StreamCall[E, R]):
             self._collect(data)
             return
         self._received.append(data)
-        events = self._decoder.receive_data(data)
-        self._receive_events(events)
-        limit = self._terms.max_event_size
-        if limit is not None and self._state is State.RECEIVE_EVENTS:
-            self._check_size(len(data), events, limit)
+        self._receive_events(self._decoder.receive_data(data))
+        if self._decoder.is_overfull and self._state is State.RECEIVE_EVENTS:
+            self._refuse_size("an event", "max_event_size", self._terms.max_event_size)
 
     def wait_elapsed(self) -> None:
         super().wait_elapsed()
         self._may_be_whole = True
-
-    def _check_size(self, size: int, events: List[ServerSentEvent], limit: int) -> None:
-        # What the decoder holds is only counted when so much has come that it could be too much.
-        self._uncounted = self._uncounted + size
-        if self._uncounted > limit:
-            self._uncounted = self._decoder.pending_size
-        if self._uncounted > limit or any(len(event.data) > limit for event in events):
-            self._decoder = SSEDecoder()
-            self._refuse_size("an event", "max_event_size", limit)
 
     def _receive_events(self, events: List[ServerSentEvent]) -> None:
         head = self._head
@@ -541,7 +542,7 @@ class EventStream(_Items[E], StreamCall[E, R]):
             raise self._with_partial(error) from None
         if self._body:
             raise self._error_from_whole(head, b"".join(self._body))
-        if not self._is_done and not self._assemble(head, self._events_so_far()).is_complete:
+        if not self._is_done and not self._assemble(self._events_so_far()).is_complete:
             raise self._with_partial(_interrupted(head, "the stream ended before its last event"))
 
     def _error_from_whole(self, head: ResponseHead, body: bytes) -> MeshAPIError:
@@ -569,7 +570,7 @@ class EventStream(_Items[E], StreamCall[E, R]):
         if self._head is not None and events:
             # What does not fit together is no part of the whole.
             with suppress(MeshAPIError):
-                error.partial = self._assemble(self._head, events).value
+                error.partial = self._read_assembled(self._head, self._assemble(events).fields)
         return error
 
     @property
@@ -581,7 +582,7 @@ class EventStream(_Items[E], StreamCall[E, R]):
     def _events_so_far(self) -> List[E]:
         """All events of the stream once more, from the bytes that brought them."""
         items: List[E] = []
-        head, decoder = self._head, SSEDecoder()
+        head, decoder = self._head, SSEDecoder(self._terms.max_event_size)
         for event in (event for data in self._received for event in decoder.receive_data(data)):
             try:
                 item = None if head is None else self._read_event(head, event)

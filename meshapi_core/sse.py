@@ -38,14 +38,21 @@ class SSEDecoder:
     Feed it with `receive_data`, in pieces of any size; the division into pieces never changes what comes out.  It
     raises on no input: bytes that are not UTF-8 become U+FFFD, and an unfinished last block is never an event.
 
+    Args:
+        max_event_size: how many bytes the lines of one event may have together; without limit if ``None``.
+
     Attributes:
         retry: the reconnection time in milliseconds that the stream asked for last, or ``None``.
         last_event_id: the last event id of the blocks completed so far; ``""`` if none.
+        is_overfull: whether an event was larger than it may be; nothing comes out from then on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_event_size: Optional[int] = None) -> None:
         self.retry: Optional[int] = None
         self.last_event_id = ""
+        self.is_overfull = False
+        self._max_size = max_event_size
+        self._size = 0
         self._start: Optional[bytes] = b""
         self._after_cr = False
         # The line under way is kept in pieces: joining it anew with each one would make long lines quadratic.
@@ -53,11 +60,6 @@ class SSEDecoder:
         self._event = ""
         self._data: List[bytes] = []
         self._id = ""
-
-    @property
-    def pending_size(self) -> int:
-        """How many bytes are held of the event under way, for whoever wants to set it a limit."""
-        return sum(map(len, self._line)) + sum(map(len, self._data))
 
     def receive_data(self, data: bytes) -> List[ServerSentEvent]:
         """Take the next bytes of the stream.
@@ -68,6 +70,8 @@ class SSEDecoder:
         Returns:
             The events that these bytes completed, in order; often none.
         """
+        if self.is_overfull:
+            return []
         if self._start is not None:
             data = self._skip_bom(data)
         if self._after_cr and data:
@@ -85,7 +89,21 @@ class SSEDecoder:
             self._line.clear()
         if unfinished:
             self._line.append(unfinished)
+        if self._max_size is not None:
+            lines = self._within(self._max_size, lines)
         return self._receive_lines(lines)
+
+    def _within(self, limit: int, lines: List[bytes]) -> List[bytes]:
+        """The beginning of `lines` up to the one that makes an event too large, if there is one."""
+        for at, line in enumerate(lines):
+            if self._size + len(line) > limit:
+                self.is_overfull = True
+                return lines[:at]
+            # A blank line begins another event; a comment is part of none.
+            if not line.startswith(b":"):
+                self._size = self._size + len(line) if line else 0
+        self.is_overfull = self._size + sum(map(len, self._line)) > limit
+        return lines
 
     def _skip_bom(self, data: bytes) -> bytes:
         start = (self._start or b"") + data

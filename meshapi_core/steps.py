@@ -35,9 +35,13 @@ class _Steps(AnyCall, Generic[T]):
 
     _kind: str
 
-    def __init__(self, steps: Steps[T], timeout: Timeout) -> None:
+    def __init__(
+        self, steps: Steps[T], timeout: Timeout, clean: Callable[[MeshAPIError], None] = lambda error: None
+    ) -> None:
         self._steps = steps
         self._timeout = timeout
+        # Takes out of an error what it must not tell; no frame of this file holds what that is.
+        self._clean = clean
         self._items: List[Any] = []
         self._call: Union[Call[Any], ItemsCall[Any], None] = None
         self._head: Optional[ResponseHead] = None
@@ -103,7 +107,7 @@ class _Steps(AnyCall, Generic[T]):
             self._current.receive_failure(failure, cause)
             self._settle(is_last)
         elif self._state is State.WAIT:
-            error = error_from_failure(failure, self.response, "waiting")
+            error = error_from_failure(failure, None, "waiting")
             error.__cause__ = cause
             self._fail(error, is_last=True)
 
@@ -160,6 +164,7 @@ class _Steps(AnyCall, Generic[T]):
             if not isinstance(error, MeshAPIError):
                 # Not ours: what was to be told of the progress went wrong.
                 raise
+            self._clean(error)
             error.__context__ = error.__traceback__ = None
         else:
             if isinstance(following, Wait):

@@ -56,7 +56,7 @@ def _told(event: CallEvent) -> Tuple[int, str]:
     if isinstance(event, ResponseStarted):
         request = f", request id {event.response.request_id}" if event.response.request_id else ""
         provider = f", served by {event.served_provider}" if event.served_provider else ""
-        attempts = f", {event.routing_attempts} routing attempts" if event.routing_attempts else ""
+        attempts = f", routing attempts: {event.routing_attempts}" if event.routing_attempts else ""
         fallback = ", as a fallback" if event.is_fallback else ""
         return logging.DEBUG, f"response: status {event.response.status}{request}{provider}{attempts}{fallback}"
     if isinstance(event, RetryScheduled):

@@ -11,7 +11,7 @@ __all__ = ["missing", "public_type"]
 
 def missing(extra: str) -> ImportError:
     """The error for an adapter whose library is not there."""
-    return ImportError(f"this transport needs its library: pip install 'meshapi-transports[{extra}]'")
+    return ImportError(f"this needs a library that is not there: pip install 'meshapi-transports[{extra}]'")
 
 
 def public_type(module: str, name: str) -> Any:

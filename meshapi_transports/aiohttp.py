@@ -81,7 +81,7 @@ class AsyncMeshAPI(_AsyncMeshAPI):
         session: an ``aiohttp.ClientSession`` to send with, for proxies, CAs, limits and the like; it is used as it is,
             and stays open when this client is closed.  A timeout that was set on it stands unless `timeout` is given.
         **options: the arguments of every client: `base_url`, `token`, `timeout`, `max_retries`, `retry`,
-            `api_version`, `default_headers`; see `ClientOptions`.
+            `api_version`, `default_headers`, `max_answer_size`, `max_event_size`, `observers`; see `ClientOptions`.
 
     Raises:
         ValueError: there is no token, or an argument cannot be used; the message says which and why.

@@ -6,8 +6,9 @@ Every public type of `meshapi_core` can be imported from here too.
 from __future__ import annotations
 
 import socket
+import threading
 import time
-from typing import TYPE_CHECKING, Any, Dict, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional, Type, cast
 
 from meshapi_core import Failure, Request, Timeout
 
@@ -15,6 +16,7 @@ from ._content_coding import ContentCodingError, ContentDecoder
 from ._core import ClientOptions as ClientOptions
 from ._driver import IDLE_CONNECTIONS, FailureTable, at_most, headers_of
 from ._faces._sync.client import MeshAPI as _MeshAPI
+from ._http_client import Response, TimedReader, TimedSocket
 from ._public import missing, public_type
 from ._sync import Items as Items
 from ._sync import Stream as Stream
@@ -23,6 +25,8 @@ try:
     import requests
     import urllib3
     from requests.adapters import HTTPAdapter
+    from requests.structures import CaseInsensitiveDict
+    from urllib3.connection import HTTPConnection, HTTPSConnection
 except ImportError as error:
     raise missing("requests") from error
 
@@ -56,7 +60,7 @@ class MeshAPI(_MeshAPI):
         session: a ``requests.Session`` to send with, for proxies, CAs, adapters and the like; it is used as it is, and
             stays open when this client is closed.
         **options: the arguments of every client: `base_url`, `token`, `timeout`, `max_retries`, `retry`,
-            `api_version`, `default_headers`; see `ClientOptions`.
+            `api_version`, `default_headers`, `max_answer_size`, `max_event_size`, `observers`; see `ClientOptions`.
 
     Raises:
         ValueError: there is no token, or an argument cannot be used; the message says which and why.
@@ -78,20 +82,18 @@ class _Transport:
     def __init__(self, session: Optional[requests.Session]) -> None:
         self._injected = session
         self._session = _new_session() if session is None else session
+        self._settings: Any = None
 
     def send(self, request: Request, timeout: Timeout) -> _Answer:
-        message = self._message(request)
-        # Proxies and CAs, from the session and the environment.
-        settings: Dict[str, Any] = {
-            **self._session.merge_environment_settings(request.url, {}, True, self._session.verify, None),
-            "timeout": (at_most(timeout.connect, timeout.total), at_most(timeout.idle, timeout.total)),
-        }
+        limits = (at_most(timeout.connect, timeout.total), at_most(timeout.idle, timeout.total))
         try:
             if self._injected is None:
-                # The session's own send looks after redirects, cookies and hooks, of which there are none.
-                response = self._session.get_adapter(request.url).send(message, **settings)
+                _under_way.timeout = timeout
+                response = self._send_own(request, limits)
             else:
-                response = self._injected.send(message, allow_redirects=False, **settings)
+                settings = self._injected.merge_environment_settings(request.url, {}, True, self._injected.verify, None)
+                message = self._message(self._injected, request)
+                response = self._injected.send(message, allow_redirects=False, timeout=limits, **settings)
         except (requests.exceptions.ConnectionError, requests.exceptions.ReadTimeout) as error:
             told = _told_apart(error)
             if told is None:
@@ -103,20 +105,33 @@ class _Transport:
         if self._injected is None:
             self._session.close()
 
-    def _message(self, request: Request) -> requests.PreparedRequest:
-        unprepared = requests.Request(
-            request.method,
-            request.url,
-            headers=dict(headers_of(request, is_own=self._injected is None)),
-            data=request.content,
+    def _send_own(self, request: Request, limits: Any) -> requests.Response:
+        # The session's own way looks after redirects, cookies, hooks and .netrc, of which there are none.
+        message = requests.PreparedRequest()
+        message.method = request.method
+        message.url = request.url
+        message.headers = CaseInsensitiveDict(headers_of(request))
+        message.hooks = {}
+        if request.content is not None:
+            message.body = request.content
+            message.headers["Content-Length"] = str(len(request.content))
+        if self._settings is None:
+            # Proxies and CAs of the environment; looked up once, since all requests go to one gateway.
+            self._settings = self._session.merge_environment_settings(request.url, {}, True, self._session.verify, None)
+        return self._session.get_adapter(request.url).send(message, timeout=limits, **self._settings)
+
+    def _message(self, session: requests.Session, request: Request) -> requests.PreparedRequest:
+        message = session.prepare_request(
+            requests.Request(
+                request.method,
+                request.url,
+                headers=dict(headers_of(request, is_own=False)),
+                data=request.content,
+            )
         )
-        if self._injected is None:
-            message = unprepared.prepare()
-        else:
-            message = self._injected.prepare_request(unprepared)
-            # The session's auth, or that of .netrc, has had its say; ours stands.
-            message.headers["Authorization"] = dict(request.headers)["Authorization"]
-        if self._injected is None or not self._injected.params:
+        # The session's auth, or that of .netrc, has had its say; ours stands.
+        message.headers["Authorization"] = dict(request.headers)["Authorization"]
+        if not session.params:
             # Percent-encoded already; requests would undo some of it, and so make another path of "%2E%2E".
             message.url = request.url
         return message
@@ -136,10 +151,82 @@ def _told_apart(error: requests.exceptions.RequestException) -> Optional[Excepti
     return None
 
 
+# The limits of the call that this thread makes: urllib3 has no place for them on their way to a connection.
+_under_way = threading.local()
+
+
+class _TimedConnection:
+    """For urllib3's connections: each wait takes no longer than the limits of the call allow.
+
+    urllib3 would use the time for connecting for sending as well, and give each read of a head the whole time anew.
+    """
+
+    _source: Optional[TimedSocket] = None
+
+    def send(self: Any, data: bytes) -> None:
+        if self.sock is None:
+            self.connect()
+        source = self._timed_socket()
+        for piece in source.pieces_of(data):
+            source.start_wait()
+            cast("Any", super()).send(piece)
+
+    def response_class(self: Any, sock: socket.socket, *args: Any, **options: Any) -> Response:
+        return Response(self._timed_socket(), *args, **options)
+
+    def putrequest(self: Any, *args: Any, **options: Any) -> None:
+        # Each request has limits of its own.
+        self._source = None
+        cast("Any", super()).putrequest(*args, **options)
+
+    def _timed_socket(self: Any) -> TimedSocket:
+        if self._source is None or self._source.socket is not self.sock:
+            timeout: Timeout = _under_way.timeout
+            self._source = TimedSocket(self.sock)
+            self._source.limit(timeout.idle, timeout.total)
+        return cast("TimedSocket", self._source)
+
+
+def _timed(pool: Type[urllib3.HTTPConnectionPool], connection: type) -> Any:
+    """A class like `pool`, whose connections are like `connection`, but for the time that they take."""
+    timed = type(f"Timed{connection.__name__}", (_TimedConnection, connection), {})
+    return type(f"Timed{pool.__name__}", (pool,), {"ConnectionCls": timed})
+
+
+_POOL_CLASSES = {
+    "http": _timed(urllib3.HTTPConnectionPool, HTTPConnection),
+    "https": _timed(urllib3.HTTPSConnectionPool, HTTPSConnection),
+}
+
+
+class _Adapter(HTTPAdapter):
+    """The adapter of requests, over connections that keep to the limits."""
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = _POOL_CLASSES
+
+    def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **options)
+        # A SOCKS proxy needs connections of its own kind.
+        if type(manager) is urllib3.ProxyManager:
+            manager.pool_classes_by_scheme = _POOL_CLASSES
+        return manager
+
+    def close(self) -> None:
+        # urllib3 leaves that to the collector, which waits for every traceback that somebody keeps.
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            # It can be iterated no other way.
+            origins = manager.pools.keys()
+            for origin in origins:
+                manager.pools[origin].close()
+        super().close()
+
+
 def _new_session() -> requests.Session:
     session = requests.Session()
     for scheme in ("https://", "http://"):
-        session.mount(scheme, HTTPAdapter(pool_maxsize=IDLE_CONNECTIONS))
+        session.mount(scheme, _Adapter(pool_maxsize=IDLE_CONNECTIONS))
     return session
 
 
@@ -150,19 +237,18 @@ class _Answer:
         self.status = response.status_code
         self.headers = response.headers
         self._response = response
-        self._socket = _socket_of(response)
+        self._limit = _limiter_of(response)
         self._decoder = ContentDecoder(response.headers.get("Content-Encoding", ""))
 
     def read(self, timeout: Optional[float]) -> bytes:
-        # Closed already, if all has come and the server said that it would close the connection.
-        if self._socket is not None and self._socket.fileno() != -1:
-            self._socket.settimeout(timeout)
+        if self._limit is not None:
+            self._limit(timeout)
         while True:
             # Not iter_content: that waits until a whole block is there.
             data: bytes = self._response.raw.read1(_READ_SIZE, decode_content=False)
             if not data:
                 # The connection is back in the pool, and its socket may serve another thread.
-                self._socket = None
+                self._limit = None
                 self._decoder.finish()
                 return b""
             data = self._decoder.decode(data)
@@ -170,17 +256,25 @@ class _Answer:
                 return data
 
     def close(self) -> None:
-        self._socket = None
+        self._limit = None
         self._response.close()
 
 
-def _socket_of(response: requests.Response) -> Optional[socket.socket]:
-    """The socket below `response`, whose timeout says how long a read may wait; ``None`` if an adapter has none.
+def _limiter_of(response: requests.Response) -> Optional[Callable[[Optional[float]], None]]:
+    """What sets how long a read of `response` may wait; ``None`` if an adapter has no socket below it."""
+    # The connection no longer knows its socket once the server has said ``Connection: close``.
+    raw = getattr(getattr(getattr(response.raw, "_fp", None), "fp", None), "raw", None)
+    if isinstance(raw, TimedReader):
+        source = raw.source
+        return lambda seconds: source.limit(None, seconds)
+    connected: Optional[socket.socket] = getattr(raw, "_sock", None)
 
-    The connection no longer knows it once the server has said ``Connection: close``.
-    """
-    buffered = getattr(getattr(response.raw, "_fp", None), "fp", None)
-    return getattr(getattr(buffered, "raw", None), "_sock", None)
+    def limit(seconds: Optional[float]) -> None:
+        # Closed already, if all has come and the server said that it would close the connection.
+        if connected is not None and connected.fileno() != -1:
+            connected.settimeout(seconds)
+
+    return limit
 
 
 if not TYPE_CHECKING:

@@ -6,13 +6,12 @@ Every public type of `meshapi_core` can be imported from here too.
 from __future__ import annotations
 
 import http.client
-import io
 import selectors
 import socket
 import ssl
 import threading
 import time
-from typing import TYPE_CHECKING, Any, List, Optional, Tuple, cast
+from typing import TYPE_CHECKING, Any, List, Optional, cast
 from urllib.parse import SplitResult, urlsplit
 
 from meshapi_core import Failure, Request, Timeout
@@ -21,6 +20,7 @@ from ._content_coding import ContentCodingError, ContentDecoder
 from ._core import ClientOptions as ClientOptions
 from ._driver import IDLE_CONNECTIONS, IDLE_SECONDS, FailureTable, at_most, headers_of
 from ._faces._sync.client import MeshAPI as _MeshAPI
+from ._http_client import Response, TimedSocket
 from ._public import public_type
 from ._sync import Items as Items
 from ._sync import Stream as Stream
@@ -50,7 +50,6 @@ _FAILURES: FailureTable = {
 }
 
 _READ_SIZE = 65536
-_PIECE = 65536
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
@@ -60,7 +59,7 @@ class MeshAPI(_MeshAPI):
     Args:
         ssl_context: how to verify the gateway, for a CA of your own; by default what the system trusts.
         **options: the arguments of every client: `base_url`, `token`, `timeout`, `max_retries`, `retry`,
-            `api_version`, `default_headers`; see `ClientOptions`.
+            `api_version`, `default_headers`, `max_answer_size`, `max_event_size`, `observers`; see `ClientOptions`.
 
     Raises:
         ValueError: there is no token, or an argument cannot be used; the message says which and why.
@@ -93,7 +92,7 @@ class _Transport:
         url = urlsplit(request.url)
         deadline = None if timeout.total is None else time.monotonic() + timeout.total
         connection = self._take(url) or self._connect(url, at_most(timeout.connect, timeout.total))
-        connection.limit(timeout.idle, deadline)
+        connection.socket.limit(timeout.idle, None if deadline is None else deadline - time.monotonic())
         try:
             response = connection.ask(request, f"{url.path or '/'}?{url.query}" if url.query else url.path or "/")
         except BaseException:
@@ -144,9 +143,6 @@ class _Connection:
     def __init__(self, url: SplitResult, context: Optional[ssl.SSLContext], timeout: Optional[float]) -> None:
         host, self.idle_since = url.hostname or "", 0.0
         self._origin = url[:2]
-        self._idle: Optional[float] = None
-        self._deadline: Optional[float] = None
-        self._has_ended = False
         if url.scheme == "https":
             self._http: http.client.HTTPConnection = http.client.HTTPSConnection(
                 host, url.port, timeout=timeout, context=context
@@ -159,49 +155,35 @@ class _Connection:
             # A handshake that failed leaves the socket to the connection.
             self._http.close()
             raise
-        self.socket: socket.socket = self._http.sock
-        # http.client reads through a file of its own making, whose waits all take what the first may take.
+        self.socket = TimedSocket(self._http.sock)
         self._http.response_class = cast("Any", self._response)
-
-    def limit(self, idle: Optional[float], deadline: Optional[float]) -> None:
-        """From now on, let each wait take `idle` seconds, and none go beyond `deadline`."""
-        self._idle, self._deadline = idle, deadline
-
-    def note_end(self) -> None:
-        """The server has ended the connection."""
-        self._has_ended = True
-
-    def start_wait(self) -> None:
-        """Let the socket's next operation take what the limits leave."""
-        left = None if self._deadline is None else max(self._deadline - time.monotonic(), 0.001)
-        self.socket.settimeout(at_most(self._idle, left))
 
     def serves(self, url: SplitResult) -> bool:
         """Whether a request for `url` can be sent here."""
         if self._origin != url[:2] or time.monotonic() - self.idle_since > IDLE_SECONDS:
             return False
         with _Selector() as selector:
-            selector.register(self.socket, selectors.EVENT_READ)
+            selector.register(self.socket.socket, selectors.EVENT_READ)
             # Nothing is due on an idle connection: what makes it readable is its end.
             return not selector.select(0)
 
     def ask(self, request: Request, target: str) -> http.client.HTTPResponse:
         """Send `request`, and return the answer once its head is in."""
-        content = request.content or b""
-        self.start_wait()
+        first, *others = self.socket.pieces_of(request.content or b"") or (None,)
+        self.socket.start_wait()
         self._http.putrequest(request.method, target, skip_accept_encoding=True)
         for name, value in headers_of(request):
             self._http.putheader(name, value)
         if request.content is not None:
-            self._http.putheader("Content-Length", str(len(content)))
-        # In pieces, since a timeout counts for the whole of what is sent at once; the first goes along with the head.
-        self._http.endheaders(content[:_PIECE] or None)
-        for start in range(_PIECE, len(content), _PIECE):
-            self.start_wait()
-            self._http.send(content[start : start + _PIECE])
+            self._http.putheader("Content-Length", str(len(request.content)))
+        # The first piece goes along with the head.
+        self._http.endheaders(first and bytes(first))
+        for piece in others:
+            self.socket.start_wait()
+            self._http.send(piece)
         response = self._http.getresponse()
         # http.client takes a head that breaks off for a whole one, and skips what is no field.
-        if self._has_ended or response.msg.defects:
+        if self.socket.has_ended or response.msg.defects:
             raise http.client.HTTPException("the head of the answer is not whole")
         return response
 
@@ -210,42 +192,7 @@ class _Connection:
         self._http.close()
 
     def _response(self, sock: object, **options: Any) -> http.client.HTTPResponse:
-        return _Response(cast("socket.socket", _TimedSocket(self)), **options)
-
-
-class _Response(http.client.HTTPResponse):
-    """The answer after any interim ones; http.client skips 100 alone, and takes another 1xx for the answer."""
-
-    def _read_status(self) -> Tuple[str, int, str]:
-        version, status, reason = cast("Any", super())._read_status()
-        is_interim = 100 < status < 200 and status != http.client.SWITCHING_PROTOCOLS
-        return version, http.client.CONTINUE if is_interim else status, reason
-
-
-class _TimedSocket(io.RawIOBase):
-    """What http.client reads an answer from: each read of the socket waits as long as the connection's limits say."""
-
-    def __init__(self, connection: _Connection) -> None:
-        self._connection = connection
-        self._raw = connection.socket.makefile("rb", buffering=0)
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(self)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> Optional[int]:
-        self._connection.start_wait()
-        size = self._raw.readinto(buffer)
-        if size == 0:
-            self._connection.note_end()
-        return size
-
-    def close(self) -> None:
-        # This, too, holds the socket open: http.client closes its own end early, when no further answer will come.
-        self._raw.close()
-        super().close()
+        return Response(self.socket, **options)
 
 
 class _Answer:
@@ -261,7 +208,7 @@ class _Answer:
         self._decoder = ContentDecoder(response.getheader("Content-Encoding", ""))
 
     def read(self, timeout: Optional[float]) -> bytes:
-        self._connection.limit(None, None if timeout is None else time.monotonic() + timeout)
+        self._connection.socket.limit(None, timeout)
         while True:
             data = self._response.read1(_READ_SIZE)
             if not data:

@@ -50,7 +50,7 @@ class AsyncMeshAPI(_AsyncMeshAPI):
         pool: a `ConnectionPool` to send with, for a proxy, a CA or limits of your own; it stays open when this client
             is closed.
         **options: the arguments of every client: `base_url`, `token`, `timeout`, `max_retries`, `retry`,
-            `api_version`, `default_headers`; see `ClientOptions`.
+            `api_version`, `default_headers`, `max_answer_size`, `max_event_size`, `observers`; see `ClientOptions`.
 
     Raises:
         ValueError: there is no token, or an argument cannot be used; the message says which and why.

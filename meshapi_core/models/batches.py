@@ -93,6 +93,11 @@ class BatchObject(Answer):
     request_counts: Optional[Dict[str, Any]] = None
     metadata: Optional[Dict[str, Any]] = None
 
+    @property
+    def is_ended(self) -> bool:
+        """Whether nothing more will come of it: it is completed, failed, expired or cancelled."""
+        return self.status in ("completed", "failed", "expired", "cancelled")
+
 
 class BatchListResponse(ListAnswer):
     """A page of batches; where `has_more` is true, the next page is the one after `last_id`."""
@@ -145,6 +150,16 @@ class BatchResult(Answer):
         status = self.response.status_code if self.response else None
         return self.error is None and status is not None and 200 <= status < 300
 
+    @property
+    def failure(self) -> Optional[str]:
+        """Why the request failed, in words; ``None`` if it did not."""
+        if self.is_success:
+            return None
+        told = self.error and (self.error.message or self.error.code)
+        if told or self.response is None:
+            return told or "there is no response"
+        return f"status {self.response.status_code}, {str(self.response.body)[:500]}"
+
     def completion(self) -> ChatCompletionResponse:
         """The answer to a chat request.
 
@@ -161,7 +176,7 @@ class BatchResult(Answer):
         """
         response = self.response
         if response is None or not self.is_success:
-            raise ValueError(f"the request {self.custom_id!r} failed: {self._failure()}")
+            raise ValueError(f"the request {self.custom_id!r} failed: {self.failure}")
         try:
             answer = model.model_validate(response.body)
         except ValidationError as error:
@@ -170,12 +185,6 @@ class BatchResult(Answer):
             # Its own, and not that of the file that this line stands in.
             answer._take_head(ResponseHead(response.status_code or 0, Headers({"x-request-id": response.request_id})))
         return answer
-
-    def _failure(self) -> str:
-        told = self.error and (self.error.message or self.error.code)
-        if told or self.response is None:
-            return told or "there is no response"
-        return f"status {self.response.status_code}, {str(self.response.body)[:500]}"
 
     def _take_request(self, request: Optional[BatchRequestItem]) -> None:
         """Remember the request that this is the result of."""

@@ -33,7 +33,7 @@ from .._version import __version__
 from ..actions import Request, ResponseHead
 from ..call import Call, ItemsCall, StreamCall
 from ..config import MeshAPIConfig, RequestOptions, Timeout, check_headers
-from ..errors import ResponseParseError, error_from_frame
+from ..errors import MeshAPIError, ResponseParseError, error_from_frame, redact
 from ..exchange import Assembled, EventStream, LineStream, Terms, WholeAnswer
 from ..models._base import Answer, Params
 from ..models.files import FileContent
@@ -157,10 +157,10 @@ class Resource:
         path: str,
         params: Params,
         read_event: Callable[[ResponseHead, ServerSentEvent], Optional[ReplyT]],
-        assemble: Callable[[Sequence[ReplyT]], Assembled[AnswerT]],
+        assemble: Callable[[Sequence[ReplyT]], Assembled],
         options: RequestOptions,
         *,
-        answer: Type[Answer],
+        answer: Type[AnswerT],
         text_of: Optional[Callable[[ReplyT], str]] = None,
         finish: Optional[Callable[[AnswerT], None]] = None,
     ) -> StreamCall[ReplyT, AnswerT]:
@@ -172,26 +172,27 @@ class Resource:
             read_event: the event that a Server-Sent Event holds, if any.
             assemble: puts events together.
             options: what this call may say otherwise than its client.
-            answer: what the same request without a stream would be answered with.
+            answer: what events amount to, and what the same request without a stream would be answered with.
             text_of: the text of an event, where events have any.
             finish: is given what was put together, once it knows its head.
         """
 
-        def assemble_under(head: ResponseHead, events: Sequence[ReplyT]) -> Assembled[AnswerT]:
+        def read_assembled(head: ResponseHead, fields: Dict[str, Any]) -> AnswerT:
             try:
-                assembled = assemble(events)
+                assembled = answer.model_validate(fields)
             except ValidationError as error:
-                refuse(head, "", answer, error)
-            assembled.value._take_head(head)  # pyright: ignore[reportPrivateUsage]
+                refuse(head, repr(fields), answer, error)
+            assembled._take_head(head)  # pyright: ignore[reportPrivateUsage]
             if finish is not None:
-                finish(assembled.value)
+                finish(assembled)
             return assembled
 
         return EventStream(
             self._request("POST", path, options, params=params, stream=True, accept="text/event-stream"),
             self._terms("POST", options),
             read_event=read_event,
-            assemble=assemble_under,
+            assemble=assemble,
+            read_assembled=read_assembled,
             text_of=text_of,
             read_whole=_answer_reader(answer),
         )
@@ -241,6 +242,10 @@ class Resource:
             config.max_answer_size,
             config.max_event_size,
         )
+
+    def _redact(self, error: MeshAPIError) -> None:
+        """Take the token out of an error that was concluded here, and not by the machine."""
+        redact(error, self._config.token)
 
     def _timeout(self, options: RequestOptions) -> Timeout:
         timeout = options.get("timeout")

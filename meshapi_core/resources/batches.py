@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Batches"]
 
-_ENDS = frozenset({"completed", "failed", "expired", "cancelled"})
-
 # What may pass by itself, so that the next poll may find the gateway in better health.
 _PASSING = (APIConnectionError, InternalServerError, RateLimitError, ResponseParseError)
 _MOST_FAILED_POLLS = 10
@@ -127,7 +125,9 @@ class Batches(Resource):
             MeshAPIError: while iterating: as for `list`, after all batches that had come.
         """
         return ItemsOfSteps(
-            pages_after(lambda after: self.list(after=after, limit=page_size, **options)), self._timeout(options)
+            pages_after(lambda after: self.list(after=after, limit=page_size, **options)),
+            self._timeout(options),
+            self._redact,
         )
 
     def cancel(self, batch_id: str, **options: Unpack[RequestOptions]) -> Call[BatchObject]:
@@ -208,7 +208,7 @@ class Batches(Resource):
             timeout = given
         elif given is not None:
             timeout = replace(timeout, total=given)
-        return CallOfSteps(self._polls(batch_id, poll_interval, on_progress, options), timeout)
+        return CallOfSteps(self._polls(batch_id, poll_interval, on_progress, options), timeout, self._redact)
 
     def results(
         self,
@@ -241,7 +241,7 @@ class Batches(Resource):
         """
         if not isinstance(batch, (BatchObject, str)):
             raise TypeError(f"results() takes a batch or its id, not {type(batch).__name__}")
-        return ItemsOfSteps(self._read_results(batch, requests or {}, options), self._timeout(options))
+        return ItemsOfSteps(self._read_results(batch, requests or {}, options), self._timeout(options), self._redact)
 
     def _polls(
         self,
@@ -266,7 +266,7 @@ class Batches(Resource):
                 failed_polls, seen = 0, batch
                 if on_progress is not None:
                     on_progress(batch)
-                if batch.status in _ENDS:
+                if batch.is_ended:
                     return batch
             try:
                 yield Wait(pause)
@@ -285,7 +285,7 @@ class Batches(Resource):
         found: BatchObject = (yield self.get(batch, **options)) if isinstance(batch, str) else batch
         files = [file for file in (found.output_file_id, found.error_file_id) if file]
         at_hand = [*(found.results or ()), *(found.errors_detail or ())]
-        if not files and not at_hand and found.status not in _ENDS:
+        if not files and not at_hand and not found.is_ended:
             raise MeshAPIError(
                 f"the batch {found.id} is still {found.status}: its results come when it is through; "
                 "wait for it with batches.wait(id)",

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple, Type, TypeVar, Union, cast
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+    TypeVar,
+    Union,
+    cast,
+)
 
 from pydantic import ValidationError
 
 from ..actions import ResponseHead
 from ..call import Call, StreamCall
 from ..config import RequestOptions
-from ..errors import StructuredOutputError
+from ..errors import MeshAPIError, StructuredOutputError
 from ..exchange import Assembled
 from ..models.chat import (
     ChatCompletionChunk,
@@ -137,7 +151,9 @@ class Completions(Resource):
         corrections = options.pop("max_retries", None) or 0
         if isinstance(corrections, bool) or not isinstance(corrections, int) or corrections < 0:
             raise ValueError(f"max_retries must be a whole number, 0 or more, not {corrections!r}")
-        return CallOfSteps(self._ask_until_right(params, wanted, corrections, options), self._timeout(options))
+        return CallOfSteps(
+            self._ask_until_right(params, wanted, corrections, options), self._timeout(options), self._redact
+        )
 
     def parse_stream(
         self,
@@ -166,20 +182,16 @@ class Completions(Resource):
         """
         wanted, params = self._wanted(params, response_type, "parse_stream")
 
-        def assemble(chunks: Sequence[ChatCompletionChunk]) -> Assembled[ParsedChatCompletion[T]]:
-            fields, is_complete = put_together(chunks)
-            return Assembled(cast("ParsedChatCompletion[T]", ParsedChatCompletion.model_validate(fields)), is_complete)
-
         def finish(completion: ParsedChatCompletion[T]) -> None:
-            with_outcome(completion, wanted)
+            with_outcome(completion, wanted, self._redact)
 
         return self._stream(
             _PATH,
             params,
             read_chunk,
-            assemble,
+            assemble_chunks,
             options,
-            answer=ChatCompletionResponse,
+            answer=cast("Type[ParsedChatCompletion[T]]", ParsedChatCompletion),
             text_of=text_of_chunk,
             finish=finish,
         )
@@ -202,7 +214,7 @@ class Completions(Resource):
             completion: ParsedChatCompletion[T] = yield self._post(
                 _PATH, params, ParsedChatCompletion, options, stream=False
             )
-            error = with_outcome(completion, wanted).problem
+            error = with_outcome(completion, wanted, self._redact).problem
             if error is None or _wants_tools(completion):
                 return completion
             if corrections == 0 or not error.is_correctable:
@@ -216,12 +228,15 @@ class Completions(Resource):
             params = params.model_copy(update={"messages": messages})
 
 
-def with_outcome(completion: ParsedChatCompletion[T], wanted: Wanted[T]) -> ParsedChatCompletion[T]:
+def with_outcome(
+    completion: ParsedChatCompletion[T], wanted: Wanted[T], clean: Callable[[MeshAPIError], None]
+) -> ParsedChatCompletion[T]:
     """`completion`, which from now on knows the value that was wanted of it, or why there is none."""
     outcome: Union[T, StructuredOutputError]
     try:
         outcome = wanted.read(completion)
     except StructuredOutputError as error:
+        clean(error)
         outcome = error
     completion._take_outcome(outcome)  # pyright: ignore[reportPrivateUsage]
     return completion
@@ -256,16 +271,10 @@ def text_of_chunk(chunk: ChatCompletionChunk) -> str:
     return ""
 
 
-def assemble_chunks(chunks: Sequence[ChatCompletionChunk]) -> Assembled[ChatCompletionResponse]:
-    """Put the chunks of a stream together to the completion that they amount to, as far as they go."""
-    fields, is_complete = put_together(chunks)
-    return Assembled(ChatCompletionResponse.model_validate(fields), is_complete)
+def assemble_chunks(chunks: Sequence[ChatCompletionChunk]) -> Assembled:
+    """Put the chunks of a stream together to the completion that they amount to, as far as they go.
 
-
-def put_together(chunks: Sequence[ChatCompletionChunk]) -> Tuple[Dict[str, Any], bool]:
-    """The fields of the completion that `chunks` amount to, and whether the stream could properly end here.
-
-    It could if each choice that was begun has its ``finish_reason``.
+    The stream could properly end here if each choice that was begun has its ``finish_reason``.
     """
     completion: Dict[str, Any] = {"object": "chat.completion"}
     choices: Dict[int, _Choice] = {}
@@ -278,7 +287,7 @@ def put_together(chunks: Sequence[ChatCompletionChunk]) -> Tuple[Dict[str, Any],
             index = position if piece.index is None else piece.index
             choices.setdefault(index, _Choice(index)).add(piece)
     completion["choices"] = [choices[index].as_dict() for index in sorted(choices)]
-    return completion, bool(choices) and all(choice.finish_reason for choice in choices.values())
+    return Assembled(completion, bool(choices) and all(choice.finish_reason for choice in choices.values()))
 
 
 class _Choice:

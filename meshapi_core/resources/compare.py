@@ -113,7 +113,7 @@ def _read_frame(head: ResponseHead, event: ServerSentEvent) -> Dict[str, Any]:
         return frame
 
 
-def assemble_events(events: Sequence[CompareStreamEvent]) -> Assembled[CompareResponse]:
+def assemble_events(events: Sequence[CompareStreamEvent]) -> Assembled:
     """Put the events of a stream together to the comparison that they amount to, as far as they go.
 
     The stream could properly end here if the event has come that tells of all models together.
@@ -137,7 +137,7 @@ def assemble_events(events: Sequence[CompareStreamEvent]) -> Assembled[CompareRe
         comparison.setdefault("comparison", verdict)
     comparison.setdefault("results", list(results.values()))
     is_complete = comparison.get("total_latency_ms") is not None or any(event.event == "done" for event in events)
-    return Assembled(CompareResponse.model_validate(comparison), is_complete)
+    return Assembled(comparison, is_complete)
 
 
 def _add(so_far: Dict[str, Any], event: CompareStreamEvent, names: Sequence[str]) -> None:

@@ -113,7 +113,7 @@ def read_chunk(head: ResponseHead, event: ServerSentEvent) -> ImageGenerationChu
     return chunk
 
 
-def assemble_chunks(chunks: Sequence[ImageGenerationChunk]) -> Assembled[ImageGenerationResponse]:
+def assemble_chunks(chunks: Sequence[ImageGenerationChunk]) -> Assembled:
     """The finished images of a stream; before there is one, what its last chunk shows.
 
     The stream could properly end here if one is finished.
@@ -123,4 +123,4 @@ def assemble_chunks(chunks: Sequence[ImageGenerationChunk]) -> Assembled[ImageGe
     for chunk in chunks:
         response.update(chunk.model_dump(exclude=_FIELDS_OF_A_CHUNK, exclude_none=True))
     response["data"] = [item.model_dump() for chunk in finished or chunks[-1:] for item in chunk.data]
-    return Assembled(ImageGenerationResponse.model_validate(response), bool(finished))
+    return Assembled(response, bool(finished))

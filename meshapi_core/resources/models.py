@@ -124,7 +124,7 @@ class Models(Resource):
         """
         params = ModelSearchParams() if params is None else params
         check_params(params, ModelSearchParams, "iterate")
-        return ItemsOfSteps(self._pages(params, options), self._timeout(options))
+        return ItemsOfSteps(self._pages(params, options), self._timeout(options), self._redact)
 
     def get(self, model_id: str, **options: Unpack[RequestOptions]) -> Call[ModelInfo]:
         """Get what there is to know of a model.

@@ -132,7 +132,9 @@ class Responses(Resource):
             MeshAPIError: while iterating: as for `list`, after all items that had come.
         """
         return ItemsOfSteps(
-            pages_after(lambda after: self.list(after=after, limit=page_size, **options)), self._timeout(options)
+            pages_after(lambda after: self.list(after=after, limit=page_size, **options)),
+            self._timeout(options),
+            self._redact,
         )
 
     def get(self, response_id: str, **options: Unpack[RequestOptions]) -> Call[ResponsesResponse]:
@@ -177,7 +179,7 @@ def text_of_event(event: ResponsesStreamEvent) -> str:
     return event.delta if event.type == "response.output_text.delta" and isinstance(event.delta, str) else ""
 
 
-def assemble_events(events: Sequence[ResponsesStreamEvent]) -> Assembled[ResponsesResponse]:
+def assemble_events(events: Sequence[ResponsesStreamEvent]) -> Assembled:
     """Put the events of a stream together to the response that they amount to, as far as they go.
 
     The stream could properly end here if its last word has come: completed, failed or incomplete.
@@ -194,7 +196,7 @@ def assemble_events(events: Sequence[ResponsesStreamEvent]) -> Assembled[Respons
         output.add(event)
     if not response.get("output"):
         response["output"] = output.items()
-    return Assembled(ResponsesResponse.model_validate(response), is_complete)
+    return Assembled(response, is_complete)
 
 
 class _Output:

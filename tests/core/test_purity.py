@@ -18,7 +18,7 @@ STDLIB = {
     "_version.py": set(),
     "actions.py": {"__future__", "dataclasses", "enum", "typing", "urllib.parse"},
     "call.py": {"__future__", "abc", "enum", "typing"},
-    "exchange.py": {"__future__", "abc", "contextlib", "dataclasses", "typing"},
+    "exchange.py": {"__future__", "abc", "contextlib", "typing"},
     "steps.py": {"__future__", "typing"},
     "client.py": {"__future__", "functools", "typing"},
     "config.py": {"__future__", "dataclasses", "re", "typing", "urllib.parse"},

@@ -134,6 +134,46 @@ def test_what_is_asked(meshapi, gateway, transport, how):
     ]
 
 
+@over_each_transport
+def test_an_answer_for_programs(meshapi, transport):
+    """--json prints the answer as one JSON document, or with --stream each piece as one on a line of its own."""
+    status, out, err = meshapi("chat", "grün", "--json", "--transport", transport)
+    assert (status, err, out.count("\n")) == (0, "", 1)
+    answer = json.loads(out)
+    assert answer["choices"][0]["message"]["content"] == "You said: grün"
+    assert answer["usage"]["total_tokens"] == 4
+    status, out, err = meshapi("chat", "grün", "--json", "--stream", "--transport", transport)
+    assert (status, err) == (0, "")
+    chunks = [json.loads(line) for line in out.splitlines()]
+    deltas = [choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"]]
+    assert "".join(deltas) == "You said: grün"
+
+
+@pytest.mark.parametrize("how", [[], ["--stream"]], ids=["whole", "stream"])
+def test_an_answer_that_would_command_the_terminal(meshapi, how):
+    """Control codes are replaced, and what means nothing in them is left out; tabs and line breaks stay."""
+    answer = meshapi("chat", "\x1b]0;title\x07 \x9b2J\x7f\tone\r\ntwo\b", *how).out
+    assert answer == "You said: \ufffd]0;title\ufffd \ufffd2J\ufffd\tone\ntwo\ufffd\n"
+    json_text = meshapi("chat", "\x1b]0;title\x07", *how, "--json").out
+    assert "\x1b" not in json_text
+    assert "\\u001b" in json_text
+
+
+def test_help_is_quick(gateway):
+    """What takes long to import is not imported before a command needs it."""
+    program = """
+import sys
+from meshapi_transports.cli import main
+try:
+    main()
+finally:
+    print([name for name in ("pydantic", "rich", "httpx", "starlette", "asyncio") if name in sys.modules])
+"""
+    outcome = run_process([*INTERPRETER, program], "--help", gateway=gateway)
+    assert outcome.status == 0
+    assert outcome.out.endswith("\n[]\n")
+
+
 def test_httpx_is_the_default(meshapi, gateway):
     """Without --transport nothing is guessed: it is httpx, and the gateway is left to choose the model."""
     assert meshapi("chat", "hi").status == 0
@@ -210,6 +250,14 @@ def test_a_wrong_key(meshapi, gateway, monkeypatch, transport):
     outcome = meshapi("chat", "hi", "--transport", transport)
     assert_one_line(outcome, "401 unauthorized", "check the key in MESHAPI_API_KEY")
     assert "somebody" not in outcome.err
+
+
+@pytest.mark.filterwarnings("default:the key travels in clear:UserWarning")
+def test_a_warning(meshapi):
+    """What the client warns of is a line for people, without the place in the program."""
+    warning, error = meshapi("chat", "hi", "--stream", "--base-url", "http://gateway.invalid").err.splitlines()
+    assert warning == "Warning: the key travels in clear to http://gateway.invalid: use https://"
+    assert error.startswith("Error: ")
 
 
 @over_each_transport

@@ -21,6 +21,7 @@ LIBRARIES = {
     "httpcore2",
     "anyio",
     "aiohttp",
+    "opentelemetry",
     "yarl",
     "requests",
     "urllib3",
