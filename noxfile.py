@@ -13,7 +13,7 @@ nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "virtualenv"
 # A virtualenv that is made anew cannot hide a dependency that is missing; at a desk, minutes matter more.
 nox.options.reuse_venv = "no" if "CI" in os.environ else "yes"
-nox.options.sessions = ["tests", "conformance", "official", "examples", "lint", "types", "faces", "docs"]
+nox.options.sessions = ["tests", "conformance", "official", "attacks", "examples", "lint", "types", "faces", "docs"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -32,7 +32,11 @@ PYTHONS = [
 
 
 # What is left to sessions of its own: it needs other libraries, or takes long.
-EVERYDAY = ["--ignore=tests/examples", "--ignore=tests/transports/test_conformance_tool.py"]
+EVERYDAY = [
+    "--ignore=tests/attacks",
+    "--ignore=tests/examples",
+    "--ignore=tests/transports/test_conformance_tool.py",
+]
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -75,6 +79,13 @@ def official(session: nox.Session) -> None:
     # It takes the other's place: there is one package of a name in an environment.
     session.install("meshapi==0.1.3")
     session.run("pytest", "tests/transports/test_official_sdk.py", *session.posargs)
+
+
+@nox.session(python=PYTHONS[-1])
+def attacks(session: nox.Session) -> None:
+    """Cut, split, stall, cancel, overload and deceive every client, as docs/guarantees.md says."""
+    install(session, "test")
+    session.run("pytest", "-n4", "tests/attacks", *session.posargs)
 
 
 @nox.session

@@ -17,7 +17,6 @@ from meshapi_core import (
     LocalProtocolError,
     Request,
     SendRequest,
-    State,
     StreamCall,
     Timeout,
     Wait,
@@ -125,9 +124,6 @@ class _Run(BaseRun):
             await self._wait(action.seconds)
         else:
             return False
-        if self._answer is not None and self._call.state is State.SEND_REQUEST:
-            # A call of several requests is done with this answer; its connection may serve whatever comes next.
-            await self.aclose()
         return True
 
     async def drain(self) -> None:
@@ -178,8 +174,12 @@ class _Run(BaseRun):
         try:
             data = await self._answer.read(timeout)
         except self._exceptions as error:
+            await self.aclose()
             self._fail(error)
             return
+        if not data:
+            # Its connection may serve others, while the caller hears of it.
+            await self.aclose()
         self._receive(data)
 
     async def _wait(self, seconds: float) -> None:

@@ -17,7 +17,6 @@ from meshapi_core import (
     LocalProtocolError,
     Request,
     SendRequest,
-    State,
     StreamCall,
     Timeout,
     Wait,
@@ -118,9 +117,6 @@ class _Run(BaseRun):
             self._wait(action.seconds)
         else:
             return False
-        if self._answer is not None and self._call.state is State.SEND_REQUEST:
-            # A call of several requests is done with this answer; its connection may serve whatever comes next.
-            self.close()
         return True
 
     def drain(self) -> None:
@@ -166,8 +162,12 @@ class _Run(BaseRun):
         try:
             data = self._answer.read(timeout)
         except self._exceptions as error:
+            self.close()
             self._fail(error)
             return
+        if not data:
+            # Its connection may serve others, while the caller hears of it.
+            self.close()
         self._receive(data)
 
     def _wait(self, seconds: float) -> None:

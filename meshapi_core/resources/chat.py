@@ -14,12 +14,12 @@ from typing import (
     Sequence,
     Tuple,
     Type,
-    TypeVar,
     Union,
     cast,
 )
 
 from pydantic import ValidationError
+from typing_extensions import TypeVar
 
 from ..actions import ResponseHead
 from ..call import Call, StreamCall
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Chat", "Completions"]
 
-T = TypeVar("T")
+T = TypeVar("T", default=Any)
 
 _PATH = "/v1/chat/completions"
 

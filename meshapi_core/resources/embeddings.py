@@ -25,7 +25,7 @@ class Embeddings(Resource):
         data-plane key (``rsk_...``).
 
         Args:
-            params: the inputs and the model; ``encoding_format="base64"`` makes the answer a third of the size, and
+            params: the inputs and the model; ``encoding_format="base64"`` makes the answer a quarter of the size, and
                 ``vectors()`` of the answer reads either.
             **options: what this call may say otherwise than its client: `RequestOptions`.
 

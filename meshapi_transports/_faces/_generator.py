@@ -138,7 +138,8 @@ class _Face:
             if isinstance(name, ast.Name) and name.id in module.imports:
                 self.use_type(module.imports[name.id], name.id)
             elif isinstance(name, ast.Name) and name.id in module.type_variables:
-                self.use("typing", "TypeVar")
+                self.use(module.imports["TypeVar"], "TypeVar")
+                self.use("typing", "Any")
                 self._definitions[name.id] = f"\n{module.type_variables[name.id]}\n"
         return module.segment(node)
 

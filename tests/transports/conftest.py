@@ -23,6 +23,12 @@ def clean_environment(monkeypatch, tmp_path):
 
 
 @pytest.fixture
+def no_certificates(clean_environment, monkeypatch, tmp_path):
+    """No certificates of authorities, which some libraries take longer to read than a whole test without TLS takes."""
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+
+
+@pytest.fixture
 def no_socket_is_left():
     """Every socket that a test opens is closed when it ends."""
     before = open_sockets()
@@ -67,3 +73,7 @@ def anyio_backend(face):
 def only(condition):
     """Run a test on the faces that `condition` holds for."""
     return pytest.mark.parametrize("face", [face for face in FACES if condition(face)], ids=repr, indirect=True)
+
+
+# For what happens before a face's library is asked for anything.
+BOTH_COLOURS = only(lambda face: face.name in ("stdlib", "trio"))

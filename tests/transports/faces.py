@@ -14,11 +14,13 @@ A new face is one line in `FACES`; a new library also says how its own object is
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
+import inspect
 import ssl
 import threading
 import warnings
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Callable, Dict, List, Optional, Type
 
@@ -280,8 +282,9 @@ class _Blocking:
         value = getattr(self._blocking, name)
         if not callable(value):
             return _Blocking(value)
-        opens_stream = str(value.__annotations__.get("return")).startswith("Stream[")
-        return partial(_BlockingStream.opened, value) if opens_stream else partial(_call, value)
+        shape = str(value.__annotations__.get("return")).partition("[")[0]
+        shim = {"Items": _BlockingItems, "Stream": _BlockingStream}.get(shape)
+        return partial(_call, value) if shim is None else partial(shim.opened, value)
 
     async def aclose(self) -> None:
         self._blocking.close()
@@ -298,38 +301,66 @@ async def _call(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return method(*args, **kwargs)
 
 
-class _BlockingStream:
-    """A `Stream` with the methods of an `AsyncStream`."""
+class _BlockingItems:
+    """An `Items` with the methods of an `AsyncItems`."""
 
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
+    def __init__(self, items: Any) -> None:
+        self._items = items
 
     @classmethod
-    def opened(cls, method: Callable[..., Any], *args: Any, **kwargs: Any) -> _BlockingStream:
+    def opened(cls, method: Callable[..., Any], *args: Any, **kwargs: Any) -> _BlockingItems:
         return cls(method(*args, **kwargs))
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        return getattr(self._items, name)
 
-    def __aiter__(self) -> _BlockingStream:
-        assert iter(self._stream) is self._stream
+    def __aiter__(self) -> _BlockingItems:
+        assert iter(self._items) is self._items
         return self
 
     async def __anext__(self) -> Any:
-        try:
-            return next(self._stream)
-        except StopIteration:
-            raise StopAsyncIteration from None
+        return _next_of(self._items)
 
-    async def __aenter__(self) -> _BlockingStream:
-        assert self._stream.__enter__() is self._stream
+    async def __aenter__(self) -> _BlockingItems:
+        assert self._items.__enter__() is self._items
         return self
 
     async def __aexit__(self, *exc_info: Any) -> None:
-        self._stream.__exit__(*exc_info)
+        self._items.__exit__(*exc_info)
 
     async def aclose(self) -> None:
-        self._stream.close()
+        self._items.close()
+
+
+class _BlockingStream(_BlockingItems):
+    """A `Stream` with the methods of an `AsyncStream`."""
+
+    @property
+    def text(self) -> _BlockingText:
+        return _BlockingText(self._items.text)
+
+    async def collect(self) -> Any:
+        return self._items.collect()
+
+
+class _BlockingText:
+    """The text of a `Stream`, as an asynchronous iterator."""
+
+    def __init__(self, text: Any) -> None:
+        self._text = text
+
+    def __aiter__(self) -> _BlockingText:
+        return self
+
+    async def __anext__(self) -> str:
+        return _next_of(self._text)
+
+
+def _next_of(iterator: Any) -> Any:
+    try:
+        return next(iterator)
+    except StopIteration:
+        raise StopAsyncIteration from None
 
 
 # What tests do again and again
@@ -387,6 +418,25 @@ async def until(event_or_server: Any, condition: Optional[Callable[[Any], bool]]
     else:
         came = await anyio.to_thread.run_sync(partial(event_or_server.wait_until, condition))
     assert came, "it did not happen in time"
+
+
+def in_short_time(test: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a test with `seconds` that are short, and once more with longer ones if that was too short for the machine.
+
+    For tests of time that runs out after something else has come in time.
+    """
+
+    @functools.wraps(test)
+    async def patient(**fixtures: Any) -> None:
+        for seconds in (0.1, 1.0):
+            with suppress(Exception, pytest.fail.Exception):
+                return await test(seconds=seconds, **fixtures)
+        return await test(seconds=4.0, **fixtures)
+
+    signature = inspect.signature(test)
+    kept = [parameter for name, parameter in signature.parameters.items() if name != "seconds"]
+    patient.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
+    return patient
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import gzip
+import json
 import threading
 import zlib
 
@@ -14,9 +15,11 @@ import trio
 from meshapi_core import (
     APIConnectionError,
     APITimeoutError,
+    BatchObject,
     ChatCompletionParams,
     Failure,
     InternalServerError,
+    LocalProtocolError,
     MeshAPIConfig,
     MeshAPICore,
     RetryPolicy,
@@ -145,10 +148,15 @@ class Blocking:
 
     transport = ScriptedTransport
     perform = staticmethod(_sync.perform)
+    items = _sync.Items
     stream = _sync.Stream
     client = _sync.BaseMeshAPI
     next = staticmethod(next)
     end = StopIteration
+
+    @staticmethod
+    def collect(stream):
+        return stream.collect()
 
     @staticmethod
     def enter(thing):
@@ -167,6 +175,7 @@ class Async:
     """The driver of coroutines."""
 
     transport = AsyncScriptedTransport
+    items = _async.AsyncItems
     stream = _async.AsyncStream
     client = _async.BaseAsyncMeshAPI
     end = StopAsyncIteration
@@ -178,6 +187,10 @@ class Async:
     @staticmethod
     def next(stream):
         return finish(stream.__anext__())
+
+    @staticmethod
+    def collect(stream):
+        return finish(stream.collect())
 
     @staticmethod
     def enter(thing):
@@ -430,6 +443,187 @@ def test_stream_that_could_not_be_made(driver):
     with pytest.raises(AttributeError):
         driver.stream(None, None)
     gc.collect()
+
+
+@pytest.mark.parametrize("reads", [[EVENT, EVENT, DONE], [EVENT + EVENT + DONE]], ids=["pieces", "one piece"])
+def test_collecting(driver, reads):
+    """Collecting takes all that is left, and makes one of it and of what was taken before, as often as it is asked."""
+    transport = driver.transport((200, reads))
+    stream = driver.stream(transport, core().stream(PARAMS))
+    driver.next(stream)
+    for _ in range(2):
+        assert driver.collect(stream).choices[0].message.content == "HiHi"
+    assert transport.answers[0].closed == 1
+
+
+def test_collecting_what_was_closed(driver):
+    """What was closed before its end cannot be collected."""
+    stream = driver.stream(driver.transport((200, [EVENT])), core().stream(PARAMS))
+    driver.next(stream)
+    driver.close(stream)
+    with pytest.raises(LocalProtocolError):
+        driver.collect(stream)
+
+
+def test_collecting_what_broke(driver):
+    """What broke raises when it is collected, each time, with what had come."""
+    stream = driver.stream(driver.transport((200, [EVENT, Lost()])), core().stream(PARAMS))
+    for _ in range(2):
+        with pytest.raises(StreamInterruptedError) as caught:
+            driver.collect(stream)
+        assert caught.value.partial.choices[0].message.content == "Hi"
+
+
+def test_text(driver):
+    """The text passes over what has none, and is at its end where the stream is."""
+    transport = driver.transport((200, [sse_event(chat_chunk("")), EVENT, sse_event(chat_chunk(None)), DONE]))
+    text = driver.stream(transport, core().stream(PARAMS)).text
+    assert driver.next(text) == "Hi"
+    with pytest.raises(driver.end):
+        driver.next(text)
+
+
+# Items
+
+
+def batches(**settings):
+    return MeshAPICore(MeshAPIConfig(token="rsk_test", **settings)).batches
+
+
+def page(*ids, more=False):
+    return json.dumps({"data": [{"id": each} for each in ids], "has_more": more}).encode()
+
+
+def test_items(driver):
+    """An answer is closed before the next request is sent, and nothing is sent before its first item is asked for."""
+    transport = driver.transport((200, [page("a", "b", more=True)]), (200, [page("c")]))
+    items = driver.items(transport, batches().iterate())
+    assert driver.enter(items) is items
+    assert transport.sent == []
+    assert [driver.next(items).id for _ in range(2)] == ["a", "b"]
+    assert len(transport.sent) == 1
+    assert driver.next(items).id == "c"
+    assert transport.answers[0].closed == 1
+    for _ in range(2):
+        with pytest.raises(driver.end):
+            driver.next(items)
+    assert [answer.closed for answer in transport.answers] == [1, 1]
+    driver.leave(items)
+    assert [answer.closed for answer in transport.answers] == [1, 1]
+
+
+@pytest.mark.parametrize("leave", ["close", "leave"])
+def test_items_left_early(driver, leave):
+    """Who stops early has the answer closed; what had come with the item is gone, and nothing more is sent."""
+    transport = driver.transport((200, [page("a", "b", more=True)]))
+    items = driver.items(transport, batches().iterate())
+    driver.next(items)
+    getattr(driver, leave)(items)
+    assert transport.answers[0].closed == 1
+    with pytest.raises(driver.end):
+        driver.next(items)
+    assert len(transport.sent) == 1
+
+
+def test_items_before_an_error(driver):
+    """Items that came before an error are handed out first; then it raises, ever again."""
+    transport = driver.transport((200, [page("a", more=True)]), (500, []))
+    items = driver.items(transport, batches().iterate())
+    driver.next(items)
+    for _ in range(2):
+        with pytest.raises(InternalServerError):
+            driver.next(items)
+    assert [answer.closed for answer in transport.answers] == [1, 1]
+
+
+def test_idle_time_of_items(driver):
+    """Each wait for bytes has the idle time to itself, and the caller's time is not the server's."""
+    lines = [b'{"custom_id": "a"}', b"\n", b'{"custom_id": "b"}\n', b""]
+    transport = driver.transport((200, lines), seconds_a_read=3.0)
+    batch = BatchObject(status="completed", output_file_id="file-1")
+    items = driver.items(transport, batches(timeout=4.0).results(batch))
+    assert driver.next(items).custom_id == "a"
+    transport.now += 100.0
+    assert driver.next(items).custom_id == "b"
+    with pytest.raises(driver.end):
+        driver.next(items)
+    assert transport.answers[0].timeouts[:3] == [4.0] * 3
+
+
+def test_total_time_of_items(driver):
+    """The total time is that of all requests together, with the time that the caller takes between them."""
+    transport = driver.transport((200, [page("a", more=True)]), (200, [page("b")]), seconds_a_read=1.0)
+    items = driver.items(transport, batches(timeout=Timeout(total=10.0)).iterate())
+    driver.next(items)
+    transport.now += 4.0
+    driver.next(items)
+    assert [limits.total for limits in transport.sent] == [10.0, 4.0]
+
+
+def test_total_time_of_items_that_is_over(driver):
+    """Once the total time is used up, the next page is not waited for."""
+    transport = driver.transport((200, [page("a", more=True)]), Lost(), seconds_a_read=1.0)
+    items = driver.items(transport, batches(timeout=Timeout(total=10.0)).iterate())
+    driver.next(items)
+    transport.now += 40.0
+    with pytest.raises(APITimeoutError, match="whole call"):
+        driver.next(items)
+
+
+def test_dropped_items(driver):
+    """Items that are dropped in the middle let go of their connection; those not begun have none."""
+    transport = driver.transport((200, [b'{"custom_id": "a"}\n', b"", b""]))
+    batch = BatchObject(status="completed", output_file_id="file-1")
+    items = driver.items(transport, batches().results(batch))
+    driver.next(items)
+    unasked = driver.items(transport, batches().results(batch))
+    del items, unasked
+    gc.collect()
+    (answer,) = transport.answers
+    assert answer.closed + answer.aborted == 1
+
+
+# Calls of several requests
+
+
+def status(of):
+    return (200, [json.dumps({"id": "b", "status": of}).encode()])
+
+
+def test_polls(driver):
+    """Between two polls the answer is closed and the interval waited for, neither more nor less."""
+    transport = driver.transport(status("new"), (503, []), status("new"), status("completed"))
+    call = batches(timeout=4.0).wait("b", poll_interval=7.0, max_retries=0)
+    assert driver.perform(transport, call).status == "completed"
+    assert transport.slept == [7.0] * 3
+    assert [answer.closed for answer in transport.answers] == [1] * 4
+    assert {(limits.idle, limits.total) for limits in transport.sent} == {(4.0, None)}
+
+
+def test_total_time_of_polls(driver):
+    """The total time is that of all polls; a pause that would outlast it is not begun."""
+    transport = driver.transport(*[status("new")] * 9, seconds_a_read=1.0)
+    call = batches().wait("b", poll_interval=3.0, timeout=12.0)
+    with pytest.raises(APITimeoutError) as caught:
+        driver.perform(transport, call)
+    assert caught.value.partial.status == "new"
+    # Two reads a poll: the body, and its end.
+    assert [limits.total for limits in transport.sent] == [12.0, 7.0, 2.0]
+    assert transport.slept == [3.0, 3.0]
+
+
+def test_progress_that_goes_wrong(driver):
+    """What is raised while a call goes from one request to the next comes out as it is; the answer is closed."""
+
+    def stumble(batch):
+        raise mistake
+
+    mistake = ZeroDivisionError()
+    transport = driver.transport(status("new"))
+    with pytest.raises(ZeroDivisionError) as caught:
+        driver.perform(transport, batches().wait("b", on_progress=stumble))
+    assert caught.value is mistake
+    assert transport.answers[0].closed == 1
 
 
 # Clients

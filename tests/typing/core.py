@@ -2,11 +2,16 @@
 
 from typing import Callable, List, Optional
 
+from pydantic import BaseModel
 from typing_extensions import assert_type
 
 from meshapi_core import (
     NEED_DATA,
     NEED_RESPONSE,
+    AnswerList,
+    BatchObject,
+    BatchRequestItem,
+    BatchResult,
     Call,
     ChatCompletionChunk,
     ChatCompletionMessage,
@@ -15,11 +20,16 @@ from meshapi_core import (
     ChatMessage,
     Done,
     Failure,
+    FileObject,
+    ItemsCall,
     MeshAPIConfig,
     MeshAPICore,
     MeshAPIError,
+    ModelInfo,
+    ParsedChatCompletion,
     Request,
     ResponseHead,
+    ResponsesListItem,
     RetryPolicy,
     SendRequest,
     SSEDecoder,
@@ -49,6 +59,27 @@ stream = core.chat.completions.stream(params, extra_body={"new": True})
 assert_type(stream, StreamCall[ChatCompletionChunk, ChatCompletionResponse])
 assert_type(stream.result, ChatCompletionResponse)
 assert_type(stream.events(), List[ChatCompletionChunk])
+assert_type(stream.text_of(stream.events()[0]), str)
+
+
+class Weather(BaseModel):
+    """A shape to be asked for."""
+
+    degrees: int
+
+
+assert_type(core.batches.iterate(), ItemsCall[BatchObject])
+assert_type(core.responses.iterate().events(), List[ResponsesListItem])
+assert_type(core.batches.results("batch_1").events(), List[BatchResult])
+assert_type(core.models.list(), Call[AnswerList[ModelInfo]])
+assert_type(core.files.delete("file_1"), Call[None])
+assert_type(core.batches.wait("batch_1", poll_interval=1, on_progress=print), Call[BatchObject])
+assert_type(core.batches.upload([BatchRequestItem(custom_id="a", body={}), {"custom_id": "b"}, "{}"]), Call[FileObject])
+assert_type(core.chat.completions.parse(params, Weather), Call[ParsedChatCompletion[Weather]])
+assert_type(core.chat.completions.parse(params, Weather).result.parsed, Weather)
+parsed_stream = core.chat.completions.parse_stream(params, List[Weather])
+assert_type(parsed_stream, StreamCall[ChatCompletionChunk, ParsedChatCompletion[List[Weather]]])
+assert_type(parsed_stream.result.parsed, List[Weather])
 
 
 def every_action_is_told_apart(send: Callable[[Request], None], sleep: Callable[[float], None]) -> None:

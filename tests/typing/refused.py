@@ -3,6 +3,8 @@
 # What follows from an error that is due is not told again.
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
+from pathlib import Path
+
 import meshapi_core
 import meshapi_transports.httpx
 from meshapi_core import ChatCompletionParams, ChatMessage, MeshAPIConfig, MeshAPICore
@@ -36,6 +38,17 @@ client.chat.completions.create(params, stream=True)  # type: ignore[call-arg]  #
 client.chat.completions.create(params, 5.0)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 print(client.chat.completion)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 
+client.chat.completions.parse(params)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+client.chat.completions.parse(params, "Weather")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+client.models.list(type="smell")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+client.batches.list(page_size=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+client.batches.wait("batch_1", on_progress=lambda: None)  # type: ignore[misc,arg-type]  # pyright: ignore[reportArgumentType]
+client.batches.upload(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+client.batches.results("batch_1").collect()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+core.batches.upload(Path("requests.jsonl"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+print(client.models.list().has_more)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+print(client.files.delete("file_1").id)  # type: ignore[attr-defined,func-returns-value]  # pyright: ignore[reportAttributeAccessIssue]
+
 
 async def forgets_to_await(client: OverAiohttp) -> None:
     """An answer that was not awaited is no answer."""
@@ -53,3 +66,13 @@ async def enters_without_async(client: OverTrio) -> None:
     """Nor is an asynchronous client for a plain ``with``."""
     with client:  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues]
         pass
+
+
+async def awaits_items(client: OverTrio) -> None:
+    """Items are iterated, and not awaited."""
+    await client.batches.iterate()  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+
+
+async def forgets_to_await_what_is_collected(client: OverTrio) -> None:
+    """What a stream collects is awaited."""
+    print(client.chat.completions.stream(params).collect().id)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Mapping, Optional, TYPE_CHECKING, Type, TypeVar, Union
+from typing import Any, Mapping, Optional, TYPE_CHECKING, Type, Union
+from typing_extensions import TypeVar
 from ..._async import AsyncStream, AsyncTransport, perform
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from meshapi_core.resources import chat as core
     from meshapi_core.retry import RetryPolicy
 
-T = TypeVar("T")
+T = TypeVar("T", default=Any)
 
 
 class Chat:

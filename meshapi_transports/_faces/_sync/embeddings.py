@@ -39,7 +39,7 @@ class Embeddings:
         data-plane key (``rsk_...``).
 
         Args:
-            params: the inputs and the model; ``encoding_format="base64"`` makes the answer a third of the size, and
+            params: the inputs and the model; ``encoding_format="base64"`` makes the answer a quarter of the size, and
                 ``vectors()`` of the answer reads either.
             timeout: seconds, or a `Timeout`; ``Timeout(None, None, None)`` waits without limit.
             max_retries: how many times this call may be retried, also where it would not be by default (streams, DELETE).
