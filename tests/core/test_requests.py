@@ -1,6 +1,7 @@
 """What is sent: method, URL, headers and body, from params and options; and what is refused before it is."""
 
 import json
+import math
 
 import pytest
 
@@ -254,6 +255,19 @@ def test_params_that_are_no_json_are_refused_at_the_call(method, fields):
     """Half a character, or an object of the caller's own."""
     with pytest.raises(ValueError, match="serializ"):
         made(method, ChatCompletionParams(messages=[], **fields))
+
+
+@METHODS
+@pytest.mark.parametrize("extra_body", [None, {"x": 1}])
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_numbers_that_json_cannot_say_are_refused_at_the_call(method, extra_body, number):
+    """They do not become null on the way, wherever they stand; texts may well speak of them."""
+    params = ChatCompletionParams(messages=[], response_format={"a": [{"b": number}]})
+    with pytest.raises(ValueError, match=r"JSON has no -?(NaN|Infinity)|not JSON compliant"):
+        made(method, params, extra_body=extra_body)
+    said = ChatCompletionParams(messages=[], user='NaN -Infinity "NaN": NaN', response_format={"NaN": "Infinity"})
+    sent = body(method, said, extra_body=extra_body)
+    assert (sent["user"], sent["response_format"]) == (said.user, said.response_format)
 
 
 @METHODS
