@@ -501,10 +501,6 @@ class EventStream(_Items[E], StreamCall[E, R]):
         if self._decoder.is_overfull and self._state is State.RECEIVE_EVENTS:
             self._refuse_size("an event", "max_event_size", self._terms.max_event_size)
 
-    def wait_elapsed(self) -> None:
-        super().wait_elapsed()
-        self._may_be_whole = True
-
     def _receive_events(self, events: List[ServerSentEvent]) -> None:
         head = self._head
         assert head is not None  # no data comes before the head

@@ -384,15 +384,17 @@ def pages_after(get_page: Callable[[Optional[str]], Call[Any]]) -> Steps[None]:
         if not page.has_more:
             return
         after = page.last_id or (page.data[-1].id if page.data else None)
-        if after is None or after in seen:
-            refuse_page(page.request_id)
+        if after is None:
+            refuse_page(page.request_id, "not after which item")
+        if after in seen:
+            refuse_page(page.request_id, "the next would be one that has come already")
         seen.add(after)
 
 
-def refuse_page(request_id: str) -> NoReturn:
-    """Raise the error for a page after which there are said to be more, but not where."""
+def refuse_page(request_id: str, problem: str) -> NoReturn:
+    """Raise the error for a page after which there are said to be more, where there can be none."""
     raise ResponseParseError(
-        "the gateway says that there are more pages, but the next would be one that has come already",
+        f"the gateway says that there are more pages, but {problem}",
         status=200,
         error_code="parse_error",
         request_id=request_id,

@@ -132,7 +132,7 @@ def assemble_events(events: Sequence[CompareStreamEvent]) -> Assembled:
             _add(result, event, _FIELDS_OF_ONE)
             if not isinstance(result.get("error"), (str, type(None))):
                 # Whatever the provider said; in a whole answer it is a text.
-                result["error"] = json.dumps(result["error"])
+                result["error"] = json.dumps(result["error"], ensure_ascii=False)
     if verdict:
         comparison.setdefault("comparison", verdict)
     comparison.setdefault("results", list(results.values()))

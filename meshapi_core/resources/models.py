@@ -149,14 +149,16 @@ class Models(Resource):
 
     def _pages(self, params: ModelSearchParams, options: RequestOptions) -> Steps[None]:
         offset = params.offset or 0
-        seen: Set[Optional[str]] = set()
+        seen: Set[str] = set()
         while True:
             page: ModelsPage = yield self.search(params.model_copy(update={"offset": offset}), **options)
-            if page.items and page.items[0].id in seen:
-                refuse_page(page.request_id)
+            first = page.items[0].id if page.items else None
+            if first is not None:
+                if first in seen:
+                    refuse_page(page.request_id, "the next is one that has come already")
+                seen.add(first)
             yield page.items
             offset += len(page.items)
             # Without a total, only an empty page is the last.
             if not page.items or (page.total is not None and offset >= page.total):
                 return
-            seen.add(page.items[0].id)

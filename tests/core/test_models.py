@@ -707,8 +707,8 @@ def test_each_model_is_of_one_kind_and_tells_its_meaning(cls):
 
 # Under these names the official SDK's users know them.
 NAMES = """
-    ApiErrorBody ApiErrorEnvelope BatchListResponse BatchObject BatchRequestItem BuiltinTool CompareParams CompareResponse CompareStreamEvent
-    CreateBatchParams CreateTemplateParams EmbeddingItem EmbeddingsParams EmbeddingsResponse EmbeddingsUsage FileObject
+    ApiErrorBody ApiErrorEnvelope BatchListResponse BatchObject BatchRequestItem BuiltinTool
+    CompareParams CompareResponse CompareStreamEvent CreateBatchParams CreateTemplateParams EmbeddingItem EmbeddingsParams EmbeddingsResponse EmbeddingsUsage FileObject
     ImageEditParams ImageEmbeddingUrl ImageGenerationChunk ImageGenerationParams ImageGenerationResponse ImageItem
     ImageRef ImageUsage ListModelsParams ModelCompareResult ModelInfo ModelOverride ModelPricing ModelSearchParams
     ModelsPage MultimodalEmbeddingInput ProviderPreferences ResponsesFunctionTool ResponsesListItem

@@ -284,6 +284,8 @@ def test_a_server_that_quotes_the_token_in_a_step_is_not_repeated(name, status, 
 # Errors that are made of answers of success, by whoever understands them.
 CONCLUSIONS = {
     "a page after nowhere": ("pages of batches", {"has_more": True}),
+    "a page after nowhere, of responses": ("pages of responses", {"has_more": True}),
+    "models in a circle": ("pages of models", {"items": [{"id": "a"}]}, {"items": [{"id": "a"}]}),
     "a page that is none": ("pages of batches", {"data": TOKEN}),
     "a model that is none": ("pages of models", {"items": [{"id": {TOKEN: 1}}]}),
     "not finished": ("results", {"id": TOKEN, "status": f"at {TOKEN}"}),
@@ -298,10 +300,13 @@ CONCLUSIONS = {
 
 
 @pytest.mark.parametrize("request_id", ["req-1", TOKEN])
-@pytest.mark.parametrize(("name", "body"), CONCLUSIONS.values(), ids=CONCLUSIONS)
-def test_what_a_step_concludes_from_an_answer_is_told_without_the_token(name, body, request_id):
+@pytest.mark.parametrize("conclusion", CONCLUSIONS.values(), ids=CONCLUSIONS)
+def test_what_a_step_concludes_from_an_answer_is_told_without_the_token(conclusion, request_id):
     """Though the answer quotes it: in the message, the details, the names; what the answer holds is in `partial`."""
-    call = answered(OF_STEPS[name](), body, **{"x-request-id": request_id})
+    name, *bodies = conclusion
+    call = OF_STEPS[name]()
+    for body in bodies:
+        answered(call, body, **{"x-request-id": request_id})
     if isinstance(call, ItemsCall):
         call.events()
     error = raised_by(call)

@@ -180,3 +180,11 @@ def test_a_long_event_in_tiny_pieces_is_joined_once():
         sys.setprofile(before)
     assert events == [message("x" * 5000)]
     assert len(joins) == 1
+
+
+def test_an_event_that_is_too_large_is_the_end():
+    """From then on nothing comes out, however it goes on; what was whole before it has come."""
+    decoder = SSEDecoder(max_event_size=8)
+    assert [event.data for event in decoder.receive_data(b"data: ab\n\ndata: abc\n\ndata: a\n\n")] == ["ab"]
+    assert decoder.is_overfull
+    assert decoder.receive_data(b"data: a\n\n") == []
