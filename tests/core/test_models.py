@@ -707,13 +707,14 @@ def test_each_model_is_of_one_kind_and_tells_its_meaning(cls):
 
 # Under these names the official SDK's users know them.
 NAMES = """
-    ApiErrorBody ApiErrorEnvelope BatchListResponse BatchObject BatchRequestItem BuiltinTool
-    CompareParams CompareResponse CompareStreamEvent CreateBatchParams CreateTemplateParams EmbeddingItem EmbeddingsParams EmbeddingsResponse EmbeddingsUsage FileObject
-    ImageEditParams ImageEmbeddingUrl ImageGenerationChunk ImageGenerationParams ImageGenerationResponse ImageItem
-    ImageRef ImageUsage ListModelsParams ModelCompareResult ModelInfo ModelOverride ModelPricing ModelSearchParams
-    ModelsPage MultimodalEmbeddingInput ProviderPreferences ResponsesFunctionTool ResponsesListItem
-    ResponsesListResponse ResponsesParams ResponsesResponse ResponsesStreamEvent ResponsesUsage TemplateMessage
-    TemplateSummary UpdateTemplateParams UploadBatchFileParams VideoEmbeddingUrl
+    ApiErrorBody ApiErrorEnvelope BatchListResponse BatchObject BatchRequestItem BuiltinTool CompareParams
+    CompareResponse CompareStreamEvent CreateBatchParams CreateTemplateParams EmbeddingItem EmbeddingsParams
+    EmbeddingsResponse EmbeddingsUsage FileObject ImageEditParams ImageEmbeddingUrl ImageGenerationChunk
+    ImageGenerationParams ImageGenerationResponse ImageItem ImageRef ImageUsage ListModelsParams ModelCompareResult
+    ModelInfo ModelOverride ModelPricing ModelSearchParams ModelsPage MultimodalEmbeddingInput ProviderPreferences
+    ResponsesFunctionTool ResponsesListItem ResponsesListResponse ResponsesParams ResponsesResponse
+    ResponsesStreamEvent ResponsesUsage TemplateMessage TemplateSummary UpdateTemplateParams UploadBatchFileParams
+    VideoEmbeddingUrl
 
     AudioOutputOptions ChatCompletionChoice ChatCompletionChunk ChatCompletionChunkChoice ChatCompletionChunkDelta
     ChatCompletionMessage ChatCompletionParams ChatCompletionResponse ChatMessage ContentPartAudio ContentPartImage
