@@ -24,6 +24,7 @@ One tree::
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Type, Union, cast
 
 from ._json import as_object, json_object, json_value
@@ -258,6 +259,9 @@ _CLASS_OF_STATUS: Dict[int, Type[APIStatusError]] = {
 }
 
 
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+
+
 def _class_of_status(status: int) -> Type[APIStatusError]:
     if 300 <= status < 400:
         return RedirectError
@@ -404,7 +408,8 @@ def _error_from_envelope(envelope: Mapping[str, Any], head: ResponseHead, status
 
 
 def _string(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    # Half a character, as JSON can have it, could not be printed.
+    return _HALF_CHARACTER.sub("\ufffd", value) if isinstance(value, str) else ""
 
 
 def _first_frame(text: str) -> Optional[Dict[str, Any]]:

@@ -89,8 +89,15 @@ class BaseRun:
         self._failures = failures
         self._exceptions = tuple(failures)
         self._current_time = current_time
-        self._patience = Patience(call.timeout, current_time())
+        # Counted from the first request: before that, there need not even be a loop that could tell the time.
+        self._begun: Optional[Patience] = None
         self._is_waiting = False
+
+    @property
+    def _patience(self) -> Patience:
+        if self._begun is None:
+            self._begun = Patience(self._call.timeout, self._current_time())
+        return self._begun
 
     def received(self) -> None:
         """What the caller waits for has come."""

@@ -5,6 +5,7 @@ httpx2 continues httpx, with the same interface; so each function here takes the
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from contextlib import contextmanager, nullcontext, suppress
@@ -39,6 +40,8 @@ def _failures(library: Any) -> FailureTable:
         library.InvalidURL: Failure.CONNECTION_LOST,
         # A host name with a part that is empty or too long.
         UnicodeError: Failure.CONNECT,
+        # asyncio's streams tell what breaks TLS by an exception that httpcore does not know.
+        ssl.SSLError: Failure.CONNECTION_LOST,
         # From the limits that are set here around the library's own.
         TimeoutError: Failure.TIMEOUT,
     }

@@ -25,6 +25,7 @@ try:
     import aiohttp
     import yarl
     from aiohttp.http_exceptions import HttpProcessingError
+    from multidict import CIMultiDict, CIMultiDictProxy
 except ImportError as error:
     raise missing("aiohttp") from error
 
@@ -125,19 +126,23 @@ class _Transport:
         upload = _Upload(request.content or b"", timeout)
         if upload.is_large:
             headers["Content-Length"] = str(len(upload.content))
-        async with _fail_after(timeout.total) as upload.scope:
-            response = await session.request(
-                request.method,
-                # Percent-encoded already, and so to be left alone.
-                yarl.URL(request.url, encoded=True),
-                headers=headers,
-                middlewares=middlewares,
-                data=upload if upload.is_large else request.content,
-                timeout=aiohttp.ClientTimeout(connect=timeout.connect, sock_read=timeout.idle),
-                allow_redirects=False,
-                raise_for_status=False,
-                auto_decompress=False,
-            )
+        try:
+            async with _fail_after(timeout.total) as upload.scope:
+                response = await session.request(
+                    request.method,
+                    # Percent-encoded already, and so to be left alone.
+                    yarl.URL(request.url, encoded=True),
+                    headers=headers,
+                    middlewares=middlewares,
+                    data=upload if upload.is_large else request.content,
+                    timeout=aiohttp.ClientTimeout(connect=timeout.connect, sock_read=timeout.idle),
+                    allow_redirects=False,
+                    raise_for_status=False,
+                    auto_decompress=False,
+                )
+        except aiohttp.ClientResponseError as error:
+            _forget_request(error)
+            raise
         return _Answer(response, timeout.idle)
 
     async def aclose(self) -> None:
@@ -157,6 +162,15 @@ class _Transport:
             # Trying again is for the core to decide; for GET, aiohttp would on its own.
             self._session._retry_connection = False  # pyright: ignore[reportPrivateUsage]
         return self._session
+
+
+def _forget_request(error: aiohttp.ClientResponseError) -> None:
+    """Take out of `error` the headers of the request, which hold the key, and a proxy's address, with its password."""
+    told = error.request_info
+    no_headers: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
+    error.request_info = aiohttp.RequestInfo(told.real_url, told.method, no_headers, told.real_url)
+    error.args = (error.request_info, ())
+    error.history = ()
 
 
 def _authorizing(header: str) -> aiohttp.ClientMiddlewareType:

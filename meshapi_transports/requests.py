@@ -143,6 +143,10 @@ def _told_apart(error: requests.exceptions.RequestException) -> Optional[Excepti
     reason = getattr(wrapped, "reason", None)
     if isinstance(reason, urllib3.exceptions.NewConnectionError):
         return reason
+    original = getattr(reason, "original_error", None)
+    if isinstance(original, (urllib3.exceptions.ProtocolError, urllib3.exceptions.ReadTimeoutError)):
+        # By way of a proxy, and lost when the request had been sent.
+        return requests.exceptions.ConnectionError(str(original))
     if isinstance(wrapped, urllib3.exceptions.ProtocolError) and isinstance(wrapped.args[-1], socket.timeout):
         return requests.exceptions.ReadTimeout("the server did not take the request")
     # urllib3 says ReadTimeoutError of a TLS handshake, too; that nothing was sent yet only the words of ssl tell.
@@ -170,6 +174,14 @@ class _TimedConnection:
         for piece in source.pieces_of(data):
             source.start_wait()
             cast("Any", super()).send(piece)
+
+    def getresponse(self: Any) -> urllib3.BaseHTTPResponse:
+        response = cast("Any", super()).getresponse()
+        # http.client takes a head that breaks off for a whole one, and skips what is no field.
+        if self._source.has_ended or response._original_response.msg.defects:
+            response.close()
+            raise urllib3.exceptions.ProtocolError("the head of the answer is not whole")
+        return cast("urllib3.BaseHTTPResponse", response)
 
     def response_class(self: Any, sock: socket.socket, *args: Any, **options: Any) -> Response:
         return Response(self._timed_socket(), *args, **options)

@@ -87,6 +87,7 @@ class _Transport:
         self._ssl_context = ssl_context
         self._lock = threading.Lock()
         self._idle: List[_Connection] = []
+        self._is_closed = False
 
     def send(self, request: Request, timeout: Timeout) -> _Answer:
         url = urlsplit(request.url)
@@ -105,12 +106,15 @@ class _Transport:
         connection.idle_since = time.monotonic()
         with self._lock:
             self._idle.append(connection)
-            surplus = self._idle.pop(0) if len(self._idle) > IDLE_CONNECTIONS else None
+            # A stream may end after its client was closed.
+            is_surplus = self._is_closed or len(self._idle) > IDLE_CONNECTIONS
+            surplus = self._idle.pop(0) if is_surplus else None
         if surplus is not None:
             surplus.close()
 
     def close(self) -> None:
         with self._lock:
+            self._is_closed = True
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()

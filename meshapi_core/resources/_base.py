@@ -430,6 +430,11 @@ def read_json(model: Type[T], text: str) -> T:
 def _answer_reader(model: Type[AnswerT]) -> Callable[[ResponseHead, bytes], AnswerT]:
     def read(head: ResponseHead, body: bytes) -> AnswerT:
         answer = read_body(model, head, body)
+        extra = answer.model_extra
+        if extra and extra.get("error") and answer.model_fields_set.isdisjoint(model.model_fields):
+            # A gateway's gateway may give an error the status 200.
+            text = body.decode("utf-8", "replace")
+            raise error_from_frame(extra, text, head)
         answer._take_head(head)  # pyright: ignore[reportPrivateUsage]
         return answer
 

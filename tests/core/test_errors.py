@@ -10,7 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import meshapi_core
-from meshapi_core import ChatCompletionResponse, Failure, Headers, MeshAPIError, ResponseHead
+from meshapi_core import (
+    ChatCompletionParams,
+    ChatCompletionResponse,
+    Failure,
+    Headers,
+    MeshAPIConfig,
+    MeshAPICore,
+    MeshAPIError,
+    NotFoundError,
+    ResponseHead,
+)
 from meshapi_core.errors import error_from_answer, error_from_failure, error_from_frame, redact
 
 DATE = "Fri, 20 Nov 2026 09:00:00 GMT"
@@ -373,3 +383,19 @@ def test_any_json_becomes_an_error_of_the_right_types(status, body):
 def test_any_bytes_become_an_error(status, body):
     """Not only JSON comes over the wire."""
     assert str(answer(status, body))
+
+
+def test_an_error_with_a_status_of_success_is_an_error():
+    """Where nothing else is in the answer; an answer that has an error among its fields is an answer."""
+    core = MeshAPICore(MeshAPIConfig(token="rsk_01HV4RZJ0X8M6TQK3W9E5YB7NC"))
+    call = core.chat.completions.create(ChatCompletionParams(messages=[]))
+    call.receive_response(200, {"x-request-id": "req-1"})
+    call.receive_data(b'{"error": {"code": "not_found", "message": "gone"}}')
+    call.receive_eof()
+    assert type(call.error) is NotFoundError
+    assert (call.error.message, call.error.request_id) == ("gone", "req-1")
+    call = core.chat.completions.create(ChatCompletionParams(messages=[]))
+    call.receive_response(200, {})
+    call.receive_data(b'{"id": "c", "error": {"message": "partly"}}')
+    call.receive_eof()
+    assert call.result.error == {"message": "partly"}

@@ -22,7 +22,7 @@ STDLIB = {
     "steps.py": {"__future__", "typing"},
     "client.py": {"__future__", "functools", "typing"},
     "config.py": {"__future__", "dataclasses", "re", "typing", "urllib.parse"},
-    "errors.py": {"__future__", "email.utils", "math", "typing"},
+    "errors.py": {"__future__", "email.utils", "math", "re", "typing"},
     "observing.py": {"__future__", "dataclasses", "typing"},
     "patience.py": {"__future__", "math", "typing"},
     "retry.py": {"__future__", "dataclasses", "typing"},
