@@ -86,12 +86,17 @@ class Checks:
     @functools.cached_property
     def found(self):
         """What the broken adapters were told, by the name of the adapter and of the rule."""
-        found = {}
-        for process in self.processes:
-            printed, _ = process.communicate(timeout=120.0)
-            assert process.returncode == 0
-            found.update(json.loads(printed))
-        return found
+        return {name: rules for process in self.processes for name, rules in self.told_by(process).items()}
+
+    def found_again(self, name):
+        """What a broken adapter is told when it is checked once more, with none beside it."""
+        return self.told_by(self.started([name]))[name]
+
+    @staticmethod
+    def told_by(process):
+        printed, _ = process.communicate(timeout=120.0)
+        assert process.returncode == 0
+        return json.loads(printed)
 
     def close(self):
         for process in self.processes:
@@ -130,15 +135,23 @@ def has_check(item):
 @pytest.mark.parametrize("rule", RULES, ids=str)
 def test_our_adapters_keep_every_rule(checks, name, rule):
     """Each of our own clients, and that of the example, keeps each rule."""
-    checks.futures[name, rule.name].result()
+    try:
+        checks.futures[name, rule.name].result()
+    except AssertionError:
+        # Rules are about time, and the machine may have had none; it is asked once more.
+        rule.check(SUBJECTS[name])
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.__name__)
 def test_a_broken_adapter_is_told_which_rule_it_breaks(checks, broken):
     """An adapter that is wrong in one thing breaks the rule for it, and none that has nothing to do with it."""
+    expected = {broken.breaks, *broken.and_so}
     found = checks.found[broken.__name__]
+    if broken.breaks not in found or not found.keys() <= expected:
+        # Rules are about time, and the machine may have had none; it is asked once more.
+        found = checks.found_again(broken.__name__)
     assert broken.breaks in found
-    assert found.keys() <= {broken.breaks, *broken.and_so}, "\n".join(found.values())
+    assert found.keys() <= expected, "\n".join(found.values())
 
 
 def test_every_rule_catches_something():
