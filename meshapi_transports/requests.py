@@ -6,6 +6,7 @@ Every public type of `meshapi_core` can be imported from here too.
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Callable, Optional, Type, cast
@@ -49,6 +50,14 @@ _FAILURES: FailureTable = {
     urllib3.exceptions.HTTPError: Failure.CONNECTION_LOST,
     ContentCodingError: Failure.CONNECTION_LOST,
 }
+
+# What a connection fails with before anything is sent over it.
+_UNMADE = (
+    urllib3.exceptions.NewConnectionError,
+    urllib3.exceptions.ConnectTimeoutError,
+    urllib3.exceptions.SSLError,
+    ssl.SSLError,
+)
 
 _READ_SIZE = 65536
 
@@ -143,10 +152,11 @@ def _told_apart(error: requests.exceptions.RequestException) -> Optional[Excepti
     reason = getattr(wrapped, "reason", None)
     if isinstance(reason, urllib3.exceptions.NewConnectionError):
         return reason
-    original = getattr(reason, "original_error", None)
-    if isinstance(original, (urllib3.exceptions.ProtocolError, urllib3.exceptions.ReadTimeoutError)):
-        # By way of a proxy, and lost when the request had been sent.
-        return requests.exceptions.ConnectionError(str(original))
+    if isinstance(reason, urllib3.exceptions.ProxyError):
+        original = reason.original_error
+        is_unmade = isinstance(original, _UNMADE) or "Tunnel connection failed" in str(original)
+        # requests says the same of a connection that was lost once the request had gone through the proxy.
+        return None if is_unmade else requests.exceptions.ConnectionError(f"lost by way of a proxy: {original}")
     if isinstance(wrapped, urllib3.exceptions.ProtocolError) and isinstance(wrapped.args[-1], socket.timeout):
         return requests.exceptions.ReadTimeout("the server did not take the request")
     # urllib3 says ReadTimeoutError of a TLS handshake, too; that nothing was sent yet only the words of ssl tell.
