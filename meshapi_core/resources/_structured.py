@@ -18,7 +18,7 @@ __all__ = ["Wanted"]
 T = TypeVar("T")
 
 # Models wrap JSON as they do all code, even when told not to.
-_FENCED = re.compile(r"\s*```(?:json)?[ \t]*\r?\n(.*?)\s*```\s*", re.DOTALL | re.IGNORECASE)
+_FENCED = re.compile(r"\s*```(?:json)?[ \t]*\r?\n(.*?)```\s*", re.DOTALL | re.IGNORECASE)
 
 # What a schema is wrapped in where it is no object's: only objects are allowed at the top.
 _WRAPPER = "value"
