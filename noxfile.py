@@ -34,6 +34,7 @@ PYTHONS = [
 # What is left to sessions of its own: it needs other libraries, or takes long.
 EVERYDAY = [
     "--ignore=tests/attacks",
+    "--ignore=tests/test_guarantees.py",
     "--ignore=tests/examples",
     "--ignore=tests/transports/test_conformance_tool.py",
     "--ignore=tests/transports/test_official_sdk.py",
@@ -89,7 +90,7 @@ def official(session: nox.Session) -> None:
 def attacks(session: nox.Session) -> None:
     """Cut, split, stall, cancel, overload and deceive every client, as docs/guarantees.md says."""
     install(session, "test")
-    session.run("pytest", "-n4", "tests/attacks", *session.posargs)
+    session.run("pytest", "-n4", "tests/attacks", "tests/test_guarantees.py", *session.posargs)
 
 
 @nox.session
