@@ -168,6 +168,16 @@ class RawConnection:
         self._ledger.remember(request)
         return request
 
+    def receive_data(self) -> bytes:
+        """Wait for the next bytes and return all that are there, whatever they are.
+
+        Raises:
+            Disconnected: the client has closed the connection instead, or the server is being stopped.
+        """
+        if not self._received:
+            self._receive_more()
+        return self._take(len(self._received))
+
     def send(self, *pieces: bytes) -> None:
         """Send each of `pieces` at once, in a packet of its own as far as that is up to the sender.
 

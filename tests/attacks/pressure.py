@@ -354,9 +354,16 @@ def run(backend: str, main: Callable[[Steps], Awaitable[Any]]) -> Any:
             steps.step()
 
     async def run_alone() -> Any:
-        loop = asyncio.get_running_loop()
+        loop: Any = asyncio.get_running_loop()
         loop.set_exception_handler(lambda loop, context: steps.complaints.append(context))
-        value = await main(steps)
+        try:
+            value = await main(steps)
+        except BaseException:
+            # What a fault has left open is not for the next test to stumble over.
+            for transport in list(loop._transports.values()):
+                transport.abort()
+            await anyio.lowlevel.checkpoint()
+            raise
         await settle(lambda: len(asyncio.all_tasks()) == 1)
         assert len(asyncio.all_tasks()) == 1, asyncio.all_tasks()
         gc.collect()

@@ -420,6 +420,8 @@ async def test_cancelled_while_connecting(face, cancel):
     reached = threading.Event()
 
     def script(connection):
+        # Only then does the client know that it is connected.
+        connection.receive_data()
         reached.set()
         connection.wait_closed()
 
