@@ -5,12 +5,13 @@ httpx2 continues httpx, with the same interface; so each function here takes the
 
 from __future__ import annotations
 
+import math
 import ssl
 import threading
 import time
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
-from typing import TYPE_CHECKING, Any, AsyncIterator, ContextManager, Generator, Iterator, List, Mapping, Optional
+from typing import TYPE_CHECKING, Any, AsyncIterator, ContextManager, Generator, Iterator, List, Mapping, Optional, cast
 
 import anyio
 
@@ -82,24 +83,32 @@ def _body_class(library: ModuleType) -> Any:
     return type("Body", (_Body, library.SyncByteStream, library.AsyncByteStream), {})
 
 
+_PIECE = 65536
+
+
 class _Body:
-    """A body in one piece.  The library's own is a generator, which trio warns of when the sending breaks off."""
+    """A body.  The library's own is a generator, which trio warns of when the sending breaks off."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter((self._content,))
+        return iter(_pieces_of(self._content))
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return _Piece(self._content)
+        return _Pieces(self._content)
 
 
-class _Piece:
-    """Yields itself once."""
+def _pieces_of(content: bytes) -> List[bytes]:
+    # A timeout counts for the whole of what is sent at once.
+    return [content[start : start + _PIECE] for start in range(0, len(content), _PIECE)] or [content]
+
+
+class _Pieces:
+    """Yields `content` piece by piece."""
 
     def __init__(self, content: bytes) -> None:
-        self._left: List[bytes] = [content]
+        self._left = _pieces_of(content)[::-1]
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -134,7 +143,7 @@ class SyncTransport:
         with _deadline.within(timeout.total):
             # No auth of the client's own: ours stands in the headers.
             response = self._client.send(message, stream=True, auth=None, follow_redirects=False)
-        return _Answer(response, message.extensions["timeout"]["read"])
+        return _Answer(response)
 
     def close(self) -> None:
         if self._injected is None:
@@ -144,18 +153,17 @@ class SyncTransport:
 class _Answer:
     """A ``Response`` whose body is read as it comes."""
 
-    def __init__(self, response: Any, read_timeout: Optional[float]) -> None:
+    def __init__(self, response: Any) -> None:
         self.status: int = response.status_code
         self.headers: HeadersLike = response.headers
         self._response = response
-        self._read_timeout = read_timeout
         # Not response.iter_bytes(): its layers cost as much as all of ours, and decode what we decode ourselves.
         self._chunks: Iterator[bytes] = iter(response.stream)
         self._decoder = ContentDecoder(response.headers.get("content-encoding", ""))
         _limit_waits(response.extensions.get("network_stream"))
 
     def read(self, timeout: Optional[float]) -> bytes:
-        with _deadline.within(None if timeout == self._read_timeout else timeout):
+        with _deadline.within(timeout):
             for chunk in self._chunks:
                 data = self._decoder.decode(chunk)
                 if data:
@@ -194,26 +202,61 @@ _deadline = _Deadline()
 
 
 def _limit_waits(network_stream: Any) -> None:
-    """Make the reads of httpcore's `network_stream` heed this thread's deadline.
+    """Make the reads and writes of httpcore's `network_stream` heed this thread's deadline.
 
-    httpcore takes its read timeout when a body begins and applies it to each read.  A total time, the idle time
-    between events, or the end of a stream that should be at hand need shorter waits from one read to the next.
+    httpcore takes its read timeout when a body begins and applies it to each read, whatever that brings.  A total time,
+    the idle time between events, or the end of a stream that should be at hand need shorter waits from one to the next.
     """
     if network_stream is None or "read" in vars(network_stream):
         return
-    read = network_stream.read
+    read, write = network_stream.read, network_stream.write
 
     def read_in_time(max_bytes: int, timeout: Optional[float] = None) -> bytes:
         data: bytes = read(max_bytes, timeout=_deadline.limit(timeout))
         return data
 
-    network_stream.read = read_in_time
+    def write_in_time(buffer: bytes, timeout: Optional[float] = None) -> None:
+        write(buffer, timeout=_deadline.limit(timeout))
+
+    network_stream.read, network_stream.write = read_in_time, write_in_time
 
 
 def _limit_new_connection(event: str, info: Mapping[str, Any]) -> None:
     # httpcore's trace: a connection made for a call with a total time must heed it from the head on.
     if event.endswith(("connect_tcp.complete", "start_tls.complete", "connect_unix_socket.complete")):
         _limit_waits(info["return_value"])
+
+
+class _ReadLimit:
+    """When the reads of one network stream must end; ``None`` leaves them as they are."""
+
+    deadline: Optional[float] = None
+
+    def start(self, seconds: Optional[float]) -> None:
+        """From now on, let all reads together take `seconds`."""
+        self.deadline = math.inf if seconds is None else time.monotonic() + seconds
+
+
+def _limit_reads(network_stream: Any) -> Optional[_ReadLimit]:
+    """Make the reads of httpcore's asynchronous `network_stream` heed a limit, which is returned.
+
+    The timer that httpcore sets for each read gets what is left until the deadline.
+    """
+    if network_stream is None:
+        return None
+    if "read" in vars(network_stream):
+        return cast("_ReadLimit", network_stream.read.limit)
+    limit, read = _ReadLimit(), network_stream.read
+
+    async def read_in_time(max_bytes: int, timeout: Optional[float] = None) -> bytes:
+        if limit.deadline is not None:
+            timeout = None if limit.deadline == math.inf else max(limit.deadline - time.monotonic(), 0.001)
+        data: bytes = await read(max_bytes, timeout=timeout)
+        return data
+
+    read_in_time.limit = limit  # type: ignore[attr-defined]  # pyright: ignore[reportFunctionMemberAccess]
+    network_stream.read = read_in_time
+    return limit
 
 
 class AsyncTransport:
@@ -244,7 +287,7 @@ class AsyncTransport:
         except BaseException:
             await handshake.aclose()
             raise
-        return _AsyncAnswer(response, message.extensions["timeout"]["read"])
+        return _AsyncAnswer(response)
 
     async def aclose(self) -> None:
         if self._injected is None:
@@ -273,22 +316,31 @@ class _Handshake:
 class _AsyncAnswer:
     """A ``Response`` of an ``AsyncClient`` whose body is read as it comes."""
 
-    def __init__(self, response: Any, read_timeout: Optional[float]) -> None:
+    def __init__(self, response: Any) -> None:
         self.status: int = response.status_code
         self.headers: HeadersLike = response.headers
         self._response = response
-        self._read_timeout = read_timeout
         self._chunks: AsyncIterator[bytes] = response.stream.__aiter__()
         self._decoder = ContentDecoder(response.headers.get("content-encoding", ""))
         self._finalizer = Finalizer()
+        self._limit = _limit_reads(response.extensions.get("network_stream"))
 
     async def read(self, timeout: Optional[float]) -> bytes:
-        # The library keeps the usual limit itself; a scope around each read would double its cost.
-        with _fail_after(None if timeout == self._read_timeout else timeout):
-            async for chunk in self._chunks:
-                data = self._decoder.decode(chunk)
-                if data:
-                    return data
+        if self._limit is None:
+            with _fail_after(timeout):
+                return await self._read()
+        # The library sets a timer for each read of the socket as it is; a scope around it would double the cost.
+        self._limit.start(timeout)
+        try:
+            return await self._read()
+        finally:
+            self._limit.deadline = None
+
+    async def _read(self) -> bytes:
+        async for chunk in self._chunks:
+            data = self._decoder.decode(chunk)
+            if data:
+                return data
         self._decoder.finish()
         return b""
 

@@ -133,9 +133,11 @@ class _Connection:
 
     async def read_body(self, timeout: float) -> bytes:
         """Return the body bytes that are in, or the next to come; b"" at the end of the body."""
+        # One for all that has to come before there are bytes to return: framing can be spun out, too.
+        deadline = trio.current_time() + timeout
         while not self.body_ended:
             if self._drained:
-                with trio.CancelScope(deadline=trio.current_time() + timeout) as scope:
+                with trio.CancelScope(deadline=deadline) as scope:
                     await self._receive()
                 if scope.cancelled_caught:
                     raise ReadTimeout(f"the server sent nothing for {timeout} seconds")

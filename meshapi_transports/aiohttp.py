@@ -6,6 +6,7 @@ Every public type of `meshapi_core` can be imported from here too.
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 import time
 from typing import TYPE_CHECKING, Any, AsyncIterator, Optional
@@ -228,15 +229,32 @@ class _Answer:
         self._read_timeout = read_timeout
         self._decoder = ContentDecoder(response.headers.get("Content-Encoding", ""))
         self._finalizer = Finalizer()
+        self._deadline = math.inf
+        self._timer: Optional[asyncio.TimerHandle] = None
         if response.connection is not None:
             _tell_of_loss(response.connection.protocol)
 
     async def read(self, timeout: Optional[float]) -> bytes:
-        if timeout == self._read_timeout:
-            # aiohttp keeps this limit itself; a scope around each read would double its cost.
+        if timeout is None or timeout != self._read_timeout:
+            async with _fail_after(timeout):
+                return await self._read()
+        # A scope around each read would double its cost; and aiohttp's own limit is that of each read of the socket,
+        # whatever it brings.
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.time() + timeout
+        if self._timer is None:
+            self._timer = loop.call_at(self._deadline, self._look_at_the_clock, loop)
+        try:
             return await self._read()
-        async with _fail_after(timeout):
-            return await self._read()
+        finally:
+            self._deadline = math.inf
+
+    def _look_at_the_clock(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        if loop.time() >= self._deadline:
+            self._response.content.set_exception(aiohttp.SocketTimeoutError("nothing came in time"))
+        elif self._deadline != math.inf:
+            self._timer = loop.call_at(self._deadline, self._look_at_the_clock, loop)
 
     async def _read(self) -> bytes:
         content = self._response.content
@@ -253,6 +271,8 @@ class _Answer:
                 return data
 
     async def aclose(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         # At the end of the body aiohttp has given the connection back already, and there is nothing left to close.
         self._response.close()
 
