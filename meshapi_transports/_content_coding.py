@@ -10,6 +10,9 @@ __all__ = ["ACCEPT_ENCODING", "ContentCodingError", "ContentDecoder"]
 ACCEPT_ENCODING = "gzip, deflate"
 """What `ContentDecoder` can undo, for the request's ``Accept-Encoding``."""
 
+# More than any piece that is read at once can become in one coding; what is coded twice to become so large is a trap.
+_MAX_PIECE = 1 << 27
+
 _GZIP = 16 + zlib.MAX_WBITS
 _ZLIB = zlib.MAX_WBITS
 _RAW = -zlib.MAX_WBITS
@@ -61,12 +64,16 @@ class _Coding:
 
     def decode(self, data: bytes) -> bytes:
         pieces: List[bytes] = []
+        left = _MAX_PIECE
         try:
             while data:
                 if self._format is None:
                     self._format = self._format_of(data[0])
                     self._inflate = zlib.decompressobj(self._format)
-                pieces.append(self._inflate.decompress(data))
+                pieces.append(self._inflate.decompress(data, left))
+                left -= len(pieces[-1])
+                if left <= 0:
+                    raise ContentCodingError("the body becomes too large when its coding is undone")
                 data = self._inflate.unused_data
                 if self._inflate.eof and self._format != _GZIP:
                     break

@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, AsyncIterator, ContextManager, Generator, Iterator, List, Mapping, Optional, cast
 
 import anyio
+import h11
 
 from meshapi_core import Failure, HeadersLike, Request, Timeout
 
@@ -172,6 +173,7 @@ class _Answer:
         return b""
 
     def close(self) -> None:
+        _refuse_surplus(self._response)
         self._response.close()
 
 
@@ -346,6 +348,7 @@ class _AsyncAnswer:
 
     async def aclose(self) -> None:
         with anyio.CancelScope(shield=True):
+            _refuse_surplus(self._response)
             await self._response.aclose()
             await self._exhaust()
 
@@ -358,6 +361,15 @@ class _AsyncAnswer:
         with suppress(Exception):
             async for _ in self._chunks:
                 pass
+
+
+def _refuse_surplus(response: Any) -> None:
+    """Have the connection closed if more than the answer has come: httpcore would take it for the next answer."""
+    http: Any = response.stream
+    for name in ("_stream", "_httpcore_stream", "_stream", "_connection", "_h11_state"):
+        http = getattr(http, name, None)
+    if http is not None and http.trailing_data[0] and http.our_state is h11.DONE:
+        http.send(h11.ConnectionClosed())
 
 
 def _fail_after(seconds: Optional[float]) -> ContextManager[Any]:

@@ -154,7 +154,7 @@ class _Transport:
         # Made at the first call, since a session belongs to the loop in which it is made.
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS),
+                connector=_Connector(limit=0, keepalive_timeout=IDLE_SECONDS),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 # What the other libraries take at least; a gateway behind a few proxies can send such fields.
                 max_line_size=_MAX_FIELD_SIZE,
@@ -182,6 +182,16 @@ def _authorizing(header: str) -> aiohttp.ClientMiddlewareType:
         return await handler(request)
 
     return authorize
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Uses no connection again on which something came while it was idle."""
+
+    async def _get(self, key: Any, traces: Any) -> Any:
+        for protocol, _ in self._conns.get(key, ()):
+            if protocol.should_close:
+                protocol.close()
+        return await super()._get(key, traces)
 
 
 class _Upload:
