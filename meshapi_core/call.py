@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import abc
 import enum
-from typing import Any, Dict, Generic, List, NoReturn, Optional, TypeVar
+from typing import Any, Dict, Generic, Iterator, NoReturn, Optional, TypeVar
 
 from typing_extensions import TypeVar as TypeVarWithDefault
 
@@ -170,7 +170,7 @@ class AnyCall(abc.ABC):
         """What the call has failed with, and `next_action` raises; ``None`` while it has not."""
 
     @abc.abstractmethod
-    def events(self) -> List[Any]:
+    def events(self) -> Iterator[Any]:
         """Take what has come piece by piece since this was last asked; nothing, always, if it is a `Call`."""
 
     @abc.abstractmethod
@@ -283,9 +283,9 @@ class Call(AnyCall, Generic[T]):
             LocalProtocolError: the call is still under way.
         """
 
-    def events(self) -> List[NoReturn]:
+    def events(self) -> Iterator[NoReturn]:
         """Nothing, always: so that one loop can drive any call."""
-        return []
+        return iter(())
 
 
 class ItemsCall(AnyCall, Generic[E]):
@@ -297,8 +297,8 @@ class ItemsCall(AnyCall, Generic[E]):
     """
 
     @abc.abstractmethod
-    def events(self) -> List[E]:
-        """Take the items that have come since this was last asked; the list is the caller's."""
+    def events(self) -> Iterator[E]:
+        """Take the items that have come, one by one; what is not taken comes the next time that this is asked."""
 
 
 class StreamCall(ItemsCall[E], Generic[E, R]):

@@ -3,8 +3,24 @@
 from __future__ import annotations
 
 import abc
+from collections import deque
 from contextlib import suppress
-from typing import Any, Callable, Dict, Generic, List, NamedTuple, NoReturn, Optional, Sequence, TypeVar, cast
+from itertools import chain
+from typing import (
+    Any,
+    Callable,
+    Deque,
+    Dict,
+    Generic,
+    Iterator,
+    List,
+    NamedTuple,
+    NoReturn,
+    Optional,
+    Sequence,
+    TypeVar,
+    cast,
+)
 
 from ._json import json_object
 from .actions import (
@@ -43,7 +59,7 @@ from .observing import (
     StreamStarted,
 )
 from .retry import Outcome, RetryPolicy
-from .sse import ServerSentEvent, SSEDecoder
+from .sse import RawEvent, SSEDecoder
 
 __all__ = ["Assembled", "EventStream", "LineStream", "Terms", "WholeAnswer"]
 
@@ -137,7 +153,7 @@ class _Exchange(AnyCall, Generic[T]):
 
     @property
     def error(self) -> Optional[MeshAPIError]:
-        return self._error if self._state is State.FAILED else None
+        return self._error if self.state is State.FAILED else None
 
     def next_action(self) -> Action:
         if self._action is None:
@@ -354,11 +370,11 @@ class _Items(_Exchange[None], ItemsCall[E]):
 
     def __init__(self, request: Request, terms: Terms) -> None:
         super().__init__(request, terms)
-        self._events: List[E] = []
+        self._events: Deque[E] = deque()
 
-    def events(self) -> List[E]:
-        events, self._events = self._events, []
-        return events
+    def events(self) -> Iterator[E]:
+        while self._events:
+            yield self._events.popleft()
 
     def _checked_head(self, failure: Optional[Failure]) -> ResponseHead:
         head = self._head
@@ -445,19 +461,20 @@ class EventStream(_Items[E], StreamCall[E, R]):
         request: Request,
         terms: Terms,
         *,
-        read_event: Callable[[ResponseHead, ServerSentEvent], Optional[E]],
+        read_events: Callable[[ResponseHead, Deque[RawEvent]], Iterator[E]],
         assemble: Callable[[Sequence[E]], Assembled],
         read_assembled: Callable[[ResponseHead, Dict[str, Any]], R],
         text_of: Optional[Callable[[E], str]],
         read_whole: Callable[[ResponseHead, bytes], Any],
     ) -> None:
         super().__init__(request, terms)
-        self._read_event = read_event
+        self._read = read_events
         self._assemble = assemble
         self._read_assembled = read_assembled
         self._text_of = text_of
         self._read_whole = read_whole
         self._decoder = SSEDecoder(terms.max_event_size)
+        self._unread: Deque[RawEvent] = deque()
         # Kept as it came, and read again only for the whole, or when a stream ends without a word: most never need it.
         self._received: List[bytes] = []
         self._may_be_whole = True
@@ -466,6 +483,7 @@ class EventStream(_Items[E], StreamCall[E, R]):
 
     @property
     def result(self) -> R:
+        self._read_ahead()
         self._check_done()
         head = self._head
         assert head is not None  # without an answer, no call is done
@@ -487,41 +505,85 @@ class EventStream(_Items[E], StreamCall[E, R]):
             self._conclude(Input.EVENTS)
 
     def receive_data(self, data: bytes) -> None:
+        if self._state is not State.RECEIVE_EVENTS or self._may_be_whole or self._unread:
+            data = self._check_data(data)
+            if self._state is not State.RECEIVE_EVENTS:
+                return
+        self._received.append(data)
+        self._unread.extend(self._decoder.receive_raw(data))
+
+    def receive_eof(self) -> None:
+        self._read_ahead()
+        super().receive_eof()
+
+    def receive_failure(self, failure: Failure, cause: Optional[BaseException] = None) -> None:
+        self._read_ahead()
+        super().receive_failure(failure, cause)
+
+    @property
+    def state(self) -> State:
+        self._read_ahead()
+        return self._state
+
+    def next_action(self) -> Action:
+        self._read_ahead()
+        return super().next_action()
+
+    def events(self) -> Iterator[E]:
+        return chain(super().events(), self._read_events()) if self._events else self._read_events()
+
+    def _read_ahead(self) -> None:
+        """Read what has come before anything is decided that depends on it."""
+        if self._unread or self._decoder.is_overfull:
+            self._events.extend(self._read_events())
+
+    def _read_events(self) -> Iterator[E]:
+        """Read what has come, one event at a time as it is asked for.
+
+        Objects that are let go before the next is made cost half of what a list of them does: no garbage collector
+        ever sees them, and each is made where the one before it was.
+        """
+        if self._unread:
+            assert self._head is not None  # no data comes before the head
+            events = self._read(self._head, self._unread)
+            try:
+                if not self._has_events:
+                    yield from self._start_events(events)
+                yield from events
+            except MeshAPIError as error:
+                self._end_events()
+                self._fail_or_retry(self._with_partial(error), None, None)
+            else:
+                if self._unread:
+                    self._end_events()
+                    self._is_done = True
+                    self._decide(None)
+        if self._decoder.is_overfull and self._state is State.RECEIVE_EVENTS:
+            self._refuse_size("an event", "max_event_size", self._terms.max_event_size)
+
+    def _start_events(self, events: Iterator[E]) -> Iterator[E]:
+        for event in events:
+            self._has_events = True
+            if self._terms.observer:
+                self._terms.observer(StreamStarted(self))
+            yield event
+            break
+
+    def _end_events(self) -> None:
+        """Say that nothing matters of what may be unread."""
+        self._unread.clear()
+        self._conclude(Input.END)
+
+    def _check_data(self, data: bytes) -> bytes:
+        """What of `data` belongs to the events, now that all before it has been read."""
+        self._read_ahead()
         self._state = next_state(self._state, Input.DATA)
-        if self._state in _UNCONCERNED:
-            return
         if self._state is State.RECEIVE_EVENTS and self._is_whole_answer(data):
             self._conclude(Input.WHOLE)
             data = data.lstrip(_BEFORE_A_DOCUMENT)
         if self._state is State.RECEIVE_BODY:
             self._collect(data)
-            return
-        self._received.append(data)
-        self._receive_events(self._decoder.receive_data(data))
-        if self._decoder.is_overfull and self._state is State.RECEIVE_EVENTS:
-            self._refuse_size("an event", "max_event_size", self._terms.max_event_size)
-
-    def _receive_events(self, events: List[ServerSentEvent]) -> None:
-        head = self._head
-        assert head is not None  # no data comes before the head
-        for event in events:
-            if event.data.strip() == "[DONE]":
-                self._is_done = True
-                self._conclude(Input.END)
-                self._decide(None)
-                return
-            try:
-                item = self._read_event(head, event)
-            except MeshAPIError as error:
-                self._conclude(Input.END)
-                self._fail_or_retry(self._with_partial(error), None, None)
-                return
-            if item is not None:
-                self._events.append(item)
-                if not self._has_events:
-                    self._has_events = True
-                    if self._terms.observer:
-                        self._terms.observer(StreamStarted(self))
+        return data
 
     def _is_whole_answer(self, data: bytes) -> bool:
         if not self._may_be_whole:
@@ -579,14 +641,11 @@ class EventStream(_Items[E], StreamCall[E, R]):
         """All events of the stream once more, from the bytes that brought them."""
         items: List[E] = []
         head, decoder = self._head, SSEDecoder(self._terms.max_event_size)
-        for event in (event for data in self._received for event in decoder.receive_data(data)):
-            try:
-                item = None if head is None else self._read_event(head, event)
-            except MeshAPIError:
-                # The error that ended the stream.
-                break
-            if item is not None:
-                items.append(item)
+        if head is not None:
+            # What ends the stream is no part of it, be it an error or the [DONE].
+            with suppress(MeshAPIError):
+                for data in self._received:
+                    items.extend(self._read(head, deque(decoder.receive_raw(data))))
         return items
 
 

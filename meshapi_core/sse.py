@@ -8,7 +8,7 @@ are data.
 
 from __future__ import annotations
 
-from typing import List, NamedTuple, Optional
+from typing import List, NamedTuple, Optional, Sequence, Tuple, Union
 
 __all__ = ["SSEDecoder", "ServerSentEvent"]
 
@@ -16,6 +16,10 @@ _BOM = b"\xef\xbb\xbf"
 _LINE_ENDS = (b"\n", b"\r")
 # Longer than any time that can be meant, and shorter than what int() refuses to convert.
 _MAX_RETRY_DIGITS = 18
+
+
+RawEvent = Union[bytes, Tuple[str, bytes, str]]
+"""What a `ServerSentEvent` holds, undecoded; of one that has neither type nor id, as most, the data alone."""
 
 
 class ServerSentEvent(NamedTuple):
@@ -55,6 +59,8 @@ class SSEDecoder:
         self._size = 0
         self._start: Optional[bytes] = b""
         self._after_cr = False
+        # Whether the next bytes may be read at a stroke.
+        self._is_plain = max_event_size is None
         # The line under way is kept in pieces: joining it anew with each one would make long lines quadratic.
         self._line: List[bytes] = []
         self._event = ""
@@ -70,6 +76,32 @@ class SSEDecoder:
         Returns:
             The events that these bytes completed, in order; often none.
         """
+        events = [("message", raw, "") if isinstance(raw, bytes) else raw for raw in self.receive_raw(data)]
+        return [ServerSentEvent(event, data.decode("utf-8", "replace"), id) for event, data, id in events]
+
+    def receive_raw(self, data: bytes) -> Sequence[RawEvent]:
+        """Take the next bytes of the stream, as `receive_data` does, but leave the data of the events undecoded."""
+        if self._is_plain and (end := data.rfind(b"\n\n")) >= 0:
+            # Most streams are nothing but events of one line: there is nothing to be decided line by line, which costs
+            # more than all the rest.
+            whole = data
+            if self._line:
+                start = b"".join(self._line)
+                whole, end = start + data, len(start) + end
+            lines = whole[6:end].split(b"\n\ndata: ")
+            if whole.count(b"\n") == 2 * len(lines) and whole.startswith(b"data: ") and b"\r" not in whole:
+                rest = whole[end + 2 :]
+                self._line = [rest] if rest else []
+                self._start = None
+                return lines
+        events = self._receive_any(data)
+        # Whether there is nothing to be remembered but the beginning of a line.
+        self._is_plain = self._max_size is None and not (
+            self._data or self._event or self._id or self.last_event_id or self._after_cr or self._start
+        )
+        return events
+
+    def _receive_any(self, data: bytes) -> List[RawEvent]:
         if self.is_overfull:
             return []
         if self._start is not None:
@@ -113,14 +145,15 @@ class SSEDecoder:
         self._start = None
         return start[len(_BOM) :] if start.startswith(_BOM) else start
 
-    def _receive_lines(self, lines: List[bytes]) -> List[ServerSentEvent]:
-        events: List[ServerSentEvent] = []
+    def _receive_lines(self, lines: List[bytes]) -> List[RawEvent]:
+        events: List[RawEvent] = []
         for line in lines:
             if not line:
                 self.last_event_id = self._id
                 if self._data:
                     data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
-                    events.append(ServerSentEvent(self._event or "message", data.decode("utf-8", "replace"), self._id))
+                    is_named = self._event or self._id
+                    events.append((self._event or "message", data, self._id) if is_named else data)
                     self._data.clear()
                 self._event = ""
             elif line.startswith(b"data: "):

@@ -12,7 +12,8 @@ and returns the value of the whole.  It does no I/O either: it is told what happ
 
 from __future__ import annotations
 
-from typing import Any, Callable, Generator, Generic, List, Optional, Sequence, TypeVar, Union, cast
+from collections import deque
+from typing import Any, Callable, Deque, Generator, Generic, Iterator, Optional, Sequence, TypeVar, Union, cast
 
 from .actions import Action, Done, Failure, HeadersLike, ResponseHead, Wait
 from .call import AnyCall, Call, Input, ItemsCall, State, next_state
@@ -42,7 +43,7 @@ class _Steps(AnyCall, Generic[T]):
         self._timeout = timeout
         # Takes out of an error what it must not tell; no frame of this file holds what that is.
         self._clean = clean
-        self._items: List[Any] = []
+        self._items: Deque[Any] = deque()
         self._call: Union[Call[Any], ItemsCall[Any], None] = None
         self._head: Optional[ResponseHead] = None
         # Where the whole stands while no call is under way.
@@ -196,6 +197,6 @@ class ItemsOfSteps(_Steps[None], ItemsCall[E]):
 
     _kind = "ItemsCall"
 
-    def events(self) -> List[E]:
-        items, self._items = self._items, []
-        return items
+    def events(self) -> Iterator[E]:
+        while self._items:
+            yield self._items.popleft()

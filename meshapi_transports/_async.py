@@ -232,12 +232,16 @@ class AsyncItems(BaseItems[E]):
         return self
 
     async def __anext__(self) -> E:
-        while not self._events:
-            if self._is_closed:
-                self._raise_if_failed()
-                raise StopAsyncIteration
+        for event in self._events:
+            return event
+        # The time until now was the caller's own.
+        self._run.received()
+        while not self._is_closed:
             await self._advance()
-        return self._events.popleft()
+            for event in self._events:
+                return event
+        self._raise_if_failed()
+        raise StopAsyncIteration
 
     async def __aenter__(self) -> Self:
         return self
@@ -260,20 +264,19 @@ class AsyncItems(BaseItems[E]):
         """Stop, and close the connection unless all was read to its end.  Closing twice does nothing."""
         if not self._is_closed:
             self._is_closed = self._was_left = True
-            self._events.clear()
+            self._events = iter(())
             self._call.abandon()
             await self._run.aclose()
 
     async def _advance(self) -> None:
         try:
-            goes_on = await self._run.step()
-            events = self._call.events()
-            if events or not self._waits_for_events:
-                self._run.received()
-                self._events.extend(events)
-            if not goes_on:
+            if await self._run.step():
+                self._events = self._call.events()
+            else:
                 await self._run.drain()
                 self._is_closed = True
+            if not self._waits_for_events:
+                self._run.received()
         except BaseException:
             await self.aclose()
             raise

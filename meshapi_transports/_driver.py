@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from collections import deque
 from dataclasses import replace
-from typing import Any, Callable, Deque, Generic, List, Mapping, Optional, Set, Tuple, Type, TypeVar
+from typing import Any, Callable, Generic, Iterator, List, Mapping, Optional, Set, Tuple, Type, TypeVar
 
 from typing_extensions import TypeVar as TypeVarWithDefault
 
@@ -167,7 +166,7 @@ class BaseItems(Generic[E]):
 
     def __init__(self, call: ItemsCall[E]) -> None:
         self._call = call
-        self._events: Deque[E] = deque()
+        self._events: Iterator[E] = iter(())
         self._is_closed = False
 
     def __repr__(self) -> str:

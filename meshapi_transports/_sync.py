@@ -220,12 +220,16 @@ class Items(BaseItems[E]):
         return self
 
     def __next__(self) -> E:
-        while not self._events:
-            if self._is_closed:
-                self._raise_if_failed()
-                raise StopIteration
+        for event in self._events:
+            return event
+        # The time until now was the caller's own.
+        self._run.received()
+        while not self._is_closed:
             self._advance()
-        return self._events.popleft()
+            for event in self._events:
+                return event
+        self._raise_if_failed()
+        raise StopIteration
 
     def __enter__(self) -> Self:
         return self
@@ -245,20 +249,19 @@ class Items(BaseItems[E]):
         """Stop, and close the connection unless all was read to its end.  Closing twice does nothing."""
         if not self._is_closed:
             self._is_closed = self._was_left = True
-            self._events.clear()
+            self._events = iter(())
             self._call.abandon()
             self._run.close()
 
     def _advance(self) -> None:
         try:
-            goes_on = self._run.step()
-            events = self._call.events()
-            if events or not self._waits_for_events:
-                self._run.received()
-                self._events.extend(events)
-            if not goes_on:
+            if self._run.step():
+                self._events = self._call.events()
+            else:
                 self._run.drain()
                 self._is_closed = True
+            if not self._waits_for_events:
+                self._run.received()
         except BaseException:
             self.close()
             raise

@@ -55,7 +55,7 @@ def stream(call: ItemsCall[E]) -> Generator[E, None, None]:
     with closing(Connection(call.timeout)) as connection:
         while not isinstance(action := call.next_action(), Done):
             take_step(call, action, connection)
-            if events := call.events():
+            if events := list(call.events()):
                 yield from events
                 connection.start_waiting()
 

@@ -112,7 +112,7 @@ class Exchange:
             is_event_awaited = self._call.state is State.RECEIVE_EVENTS
             if self._connection is None or not self._connection.report_next(self._call):
                 return
-            events = self._call.events()
+            events = list(self._call.events())
             # The patience for a stream is counted from event to event: comments that keep it alive do not count.
             if events or not is_event_awaited:
                 self._start_waiting()

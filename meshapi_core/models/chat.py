@@ -345,6 +345,7 @@ class ChatCompletionChunkChoice(Reply):
     index: Optional[int] = None
     delta: Optional[ChatCompletionChunkDelta] = None
     finish_reason: Optional[str] = None
+    logprobs: Any = None
 
 
 class ChatCompletionChunk(Reply):

@@ -10,8 +10,10 @@ from typing import (
     TYPE_CHECKING,
     Any,
     Callable,
+    Deque,
     Dict,
     Hashable,
+    Iterator,
     List,
     Mapping,
     NoReturn,
@@ -22,6 +24,7 @@ from typing import (
     Tuple,
     Type,
     TypeVar,
+    Union,
     cast,
 )
 from urllib.parse import quote, urlencode
@@ -40,7 +43,7 @@ from ..models.files import FileContent
 from ..models.lists import AnswerList
 from ..observing import Observer
 from ..retry import RetryPolicy
-from ..sse import ServerSentEvent
+from ..sse import RawEvent
 from ..steps import Steps
 
 if TYPE_CHECKING:
@@ -156,25 +159,28 @@ class Resource:
         self,
         path: str,
         params: Params,
-        read_event: Callable[[ResponseHead, ServerSentEvent], Optional[ReplyT]],
+        read_event: Callable[[ResponseHead, str, bytes], Optional[ReplyT]],
         assemble: Callable[[Sequence[ReplyT]], Assembled],
         options: RequestOptions,
         *,
         answer: Type[AnswerT],
         text_of: Optional[Callable[[ReplyT], str]] = None,
         finish: Optional[Callable[[AnswerT], None]] = None,
+        plain: Optional[Type[ReplyT]] = None,
     ) -> StreamCall[ReplyT, AnswerT]:
         """A POST of `params` that is answered with a stream of events, which together amount to an `answer`.
 
         Args:
             path: where to send it.
             params: what to send.
-            read_event: the event that a Server-Sent Event holds, if any.
+            read_event: given the head, and the type and the data of a Server-Sent Event, the event that it holds, if
+                any.
             assemble: puts events together.
             options: what this call may say otherwise than its client.
             answer: what events amount to, and what the same request without a stream would be answered with.
             text_of: the text of an event, where events have any.
             finish: is given what was put together, once it knows its head.
+            plain: what most of the events are; only what is not goes through `read_event`.
         """
 
         def read_assembled(head: ResponseHead, fields: Dict[str, Any]) -> AnswerT:
@@ -190,7 +196,7 @@ class Resource:
         return EventStream(
             self._request("POST", path, options, params=params, stream=True, accept="text/event-stream"),
             self._terms("POST", options),
-            read_event=read_event,
+            read_events=_events_reader(read_event, plain),
             assemble=assemble,
             read_assembled=read_assembled,
             text_of=text_of,
@@ -402,28 +408,73 @@ def refuse_page(request_id: str, problem: str) -> NoReturn:
 
 
 @cache
-def _validator(model: Any) -> Callable[[str], Any]:
-    """Reads JSON text as a `model`; built when first asked for, since building a model takes a millisecond."""
+def validator(model: Any) -> Callable[[Union[str, bytes]], Any]:
+    """Reads JSON as a `model`; built when first asked for, since building a model takes a millisecond."""
     if isinstance(model, type) and issubclass(model, BaseModel):
         model.model_rebuild()
         return model.__pydantic_validator__.validate_json
     return TypeAdapter(cast("Type[Any]", model)).validator.validate_json
 
 
-def read_json(model: Type[T], text: str) -> T:
-    """`text` as a `model`.
+def read_json(model: Type[T], data: Union[str, bytes]) -> T:
+    """`data` as a `model`; a byte that is not UTF-8, or half a character, does not cost the whole.
 
     Raises:
         ValidationError: it is none.
     """
-    validate: Callable[[str], T] = _validator(cast("Hashable", model))
+    validate: Callable[[Union[str, bytes]], T] = validator(cast("Hashable", model))
     try:
-        return validate(text)
+        return validate(data)
     except ValidationError:
-        mended = without_lone_surrogates(text)
-        if mended is None:
+        text = text_of(data)
+        mended = without_lone_surrogates(text) or text
+        if mended == data:
             raise
         return validate(mended)
+
+
+def text_of(data: Union[str, bytes]) -> str:
+    """`data` as text, free of the byte order mark that it may begin with."""
+    # And not as "utf-8-sig", whose decoder is written in Python: a byte order mark is rare.
+    text = data if isinstance(data, str) else data.decode("utf-8", "replace")
+    return text.lstrip("\ufeff")
+
+
+# Shorter than any event that says something: a [DONE], or a RawEvent that is a tuple.
+_SHORT = 24
+# A plain event with one of these may be something else.
+_ODD_FIELDS = frozenset({"error", "type"})
+
+
+@cache
+def _events_reader(
+    read_event: Callable[[ResponseHead, str, bytes], Optional[ReplyT]], plain: Optional[Type[ReplyT]]
+) -> Callable[[ResponseHead, Deque[RawEvent]], Iterator[ReplyT]]:
+    """What takes raw events from the left, and gives what they stand for; it stops before a ``[DONE]``."""
+    # Any, since a cast for each event would cost more than all that is done here.
+    validate: Any = None if plain is None else validator(cast("Hashable", plain))
+
+    def read_events(head: ResponseHead, unread: Deque[RawEvent]) -> Iterator[ReplyT]:
+        while unread:
+            raw = unread.popleft()
+            if validate is not None and len(raw) > _SHORT:
+                try:
+                    event = validate(raw)
+                except ValidationError:
+                    pass
+                else:
+                    if not event.__pydantic_extra__ or _ODD_FIELDS.isdisjoint(event.__pydantic_extra__):
+                        yield event
+                        continue
+            type, data = ("message", raw) if isinstance(raw, bytes) else raw[:2]
+            if data.strip() == b"[DONE]":
+                unread.appendleft(raw)
+                return
+            found = read_event(head, type, data)
+            if found is not None:
+                yield found
+
+    return read_events
 
 
 @cache
@@ -433,8 +484,7 @@ def _answer_reader(model: Type[AnswerT]) -> Callable[[ResponseHead, bytes], Answ
         extra = answer.model_extra
         if extra and extra.get("error") and answer.model_fields_set.isdisjoint(model.model_fields):
             # A gateway's gateway may give an error the status 200.
-            text = body.decode("utf-8", "replace")
-            raise error_from_frame(extra, text, head)
+            raise error_from_frame(extra, text_of(body), head)
         answer._take_head(head)  # pyright: ignore[reportPrivateUsage]
         return answer
 
@@ -460,13 +510,10 @@ def read_body(model: Type[T], head: ResponseHead, body: bytes) -> T:
     Raises:
         ResponseParseError: it is none.
     """
-    # Decoded here, and not by pydantic: a byte that is not UTF-8 must not cost the whole answer.
-    # And not as "utf-8-sig", whose decoder is written in Python: a byte order mark is rare.
-    text = body.decode("utf-8", "replace").lstrip("\ufeff")
     try:
-        return read_json(model, text)
+        return read_json(model, body)
     except ValidationError as error:
-        refuse(head, text, model, error)
+        refuse(head, body, model, error)
 
 
 def _read_content(head: ResponseHead, body: bytes) -> FileContent:
@@ -479,9 +526,9 @@ def _read_nothing(head: ResponseHead, body: bytes) -> None:
     pass
 
 
-def refuse(head: ResponseHead, text: str, model: Any, error: ValidationError) -> NoReturn:
+def refuse(head: ResponseHead, data: Union[str, bytes], model: Any, error: ValidationError) -> NoReturn:
     """Raise the error for an answer or an event that is no `model`."""
-    problem = first_problem(error)
+    problem, text = first_problem(error), text_of(data)
     raise ResponseParseError(
         f"the gateway's answer could not be read as {_name_of(model)} ({problem}): {text[:500] or 'it is empty'}",
         status=head.status,
@@ -501,20 +548,21 @@ def _name_of(model: Any) -> str:
     return model.__name__ if isinstance(model, type) else str(model).replace("typing.", "")
 
 
-def read_frame(head: ResponseHead, event: ServerSentEvent) -> Dict[str, Any]:
+def read_frame(head: ResponseHead, event: str, data: bytes) -> Dict[str, Any]:
     """The JSON object of an event, for those that are not what a stream is usually made of.
 
     Raises:
         MeshAPIError: the event reports an error, or its data is not a JSON object.
     """
-    frame = json_object(event.data)
+    text = text_of(data)
+    frame = json_object(text)
     if frame is None:
         raise ResponseParseError(
-            f"an event's data is not a JSON object: {event.data[:500]}",
+            f"an event's data is not a JSON object: {text[:500]}",
             status=head.status,
             error_code="parse_error",
             request_id=head.request_id,
         )
-    if event.event == "error" or frame.get("error"):
-        raise error_from_frame(frame, event.data, head)
+    if event == "error" or frame.get("error"):
+        raise error_from_frame(frame, text, head)
     return frame

@@ -35,7 +35,6 @@ from ..models.chat import (
     ParsedChatCompletion,
     ToolCallChunk,
 )
-from ..sse import ServerSentEvent
 from ..steps import CallOfSteps, Steps
 from ._base import Resource, check_params, read_frame, read_json, refuse
 
@@ -117,6 +116,7 @@ class Completions(Resource):
             options,
             answer=ChatCompletionResponse,
             text_of=text_of_chunk,
+            plain=ChatCompletionChunk,
         )
 
     def parse(
@@ -193,6 +193,7 @@ class Completions(Resource):
             options,
             answer=cast("Type[ParsedChatCompletion[T]]", ParsedChatCompletion),
             text_of=text_of_chunk,
+            plain=ChatCompletionChunk,
             finish=finish,
         )
 
@@ -248,18 +249,14 @@ def _wants_tools(completion: ChatCompletionResponse) -> bool:
     return bool(message and message.tool_calls)
 
 
-def read_chunk(head: ResponseHead, event: ServerSentEvent) -> Optional[ChatCompletionChunk]:
+def read_chunk(head: ResponseHead, event: str, data: bytes) -> Optional[ChatCompletionChunk]:
     """The chunk that an event holds; None for the ``response.*`` events that some servers mix in."""
-    data = event.data
-    # These hold for all but every chunk, and cost nothing beside parsing it.
-    if event.event != "message" or '"error"' in data or '"response.' in data:
-        frame = read_frame(head, event)
-        if str(frame.get("type", event.event)).startswith("response."):
-            return None
+    frame = read_frame(head, event, data)
+    if str(frame.get("type", event)).startswith("response."):
+        return None
     try:
         return read_json(ChatCompletionChunk, data)
     except ValidationError as error:
-        read_frame(head, event)
         refuse(head, data, ChatCompletionChunk, error)
 
 

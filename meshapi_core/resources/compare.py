@@ -14,8 +14,7 @@ from ..config import RequestOptions
 from ..errors import APIStatusError
 from ..exchange import Assembled
 from ..models.compare import CompareParams, CompareResponse, CompareStreamEvent
-from ..sse import ServerSentEvent
-from ._base import Resource, check_params, read_frame, refuse, refuse_to_stream
+from ._base import Resource, check_params, read_frame, refuse, refuse_to_stream, text_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -92,23 +91,24 @@ class Compare(Resource):
         return self._stream("/v1/chat/compare", params, read_event, assemble_events, options, answer=CompareResponse)
 
 
-def read_event(head: ResponseHead, event: ServerSentEvent) -> CompareStreamEvent:
+def read_event(head: ResponseHead, event: str, data: bytes) -> CompareStreamEvent:
     """The event that a Server-Sent Event holds, with its name and its JSON object beside the usual fields."""
-    frame = _read_frame(head, event._replace(data=without_lone_surrogates(event.data) or event.data))
-    name = frame.get("event") if event.event == "message" else event.event
+    mended = without_lone_surrogates(text_of(data))
+    frame = _read_frame(head, event, data if mended is None else mended.encode("utf-8"))
+    name = frame.get("event") if event == "message" else event
     try:
         return CompareStreamEvent.model_validate({**frame, "event": name, "data": frame})
     except ValidationError as error:
-        refuse(head, event.data, CompareStreamEvent, error)
+        refuse(head, data, CompareStreamEvent, error)
 
 
-def _read_frame(head: ResponseHead, event: ServerSentEvent) -> Dict[str, Any]:
+def _read_frame(head: ResponseHead, event: str, data: bytes) -> Dict[str, Any]:
     """The event's JSON object; one that tells of a single model's error is none of the stream's."""
     try:
-        return read_frame(head, event)
+        return read_frame(head, event, data)
     except APIStatusError:
-        frame = json_object(event.data)
-        if event.event == "error" or frame is None or "model" not in frame:
+        frame = json_object(text_of(data))
+        if event == "error" or frame is None or "model" not in frame:
             raise
         return frame
 

@@ -11,7 +11,6 @@ from ..call import Call, StreamCall
 from ..config import RequestOptions
 from ..exchange import Assembled
 from ..models.images import ImageEditParams, ImageGenerationChunk, ImageGenerationParams, ImageGenerationResponse
-from ..sse import ServerSentEvent
 from ._base import Resource, check_params, read_frame, read_json, refuse
 
 if TYPE_CHECKING:
@@ -100,16 +99,15 @@ class Images(Resource):
         return self._post("/v1/images/edits", params, ImageGenerationResponse, options)
 
 
-def read_chunk(head: ResponseHead, event: ServerSentEvent) -> ImageGenerationChunk:
+def read_chunk(head: ResponseHead, event: str, data: bytes) -> ImageGenerationChunk:
     """The chunk that an event holds."""
     try:
-        chunk = read_json(ImageGenerationChunk, event.data)
+        chunk = read_json(ImageGenerationChunk, data)
     except ValidationError as error:
-        read_frame(head, event)
-        refuse(head, event.data, ImageGenerationChunk, error)
-    # Not looked for in the text, which is mostly an image.
-    if event.event == "error" or getattr(chunk, "error", None):
-        read_frame(head, event)
+        read_frame(head, event, data)
+        refuse(head, data, ImageGenerationChunk, error)
+    if event == "error" or getattr(chunk, "error", None):
+        read_frame(head, event, data)
     return chunk
 
 

@@ -18,7 +18,6 @@ from ..models.responses import (
     ResponsesResponse,
     ResponsesStreamEvent,
 )
-from ..sse import ServerSentEvent
 from ..steps import ItemsOfSteps
 from ._base import Resource, check_params, pages_after, path_segment, read_frame, read_json, refuse, refuse_to_stream
 
@@ -156,21 +155,18 @@ class Responses(Resource):
         return self._get(f"/v1/responses/{path_segment(response_id, 'response_id')}", ResponsesResponse, options)
 
 
-def read_event(head: ResponseHead, event: ServerSentEvent) -> ResponsesStreamEvent:
+def read_event(head: ResponseHead, event: str, data: bytes) -> ResponsesStreamEvent:
     """The event that a Server-Sent Event holds."""
-    # An error has one of these; a message that happens to have them too costs but the second look.
-    if event.event == "error" or '"error"' in event.data:
-        frame = read_frame(head, event)
-        if frame.get("type") == "error":
-            read_frame(head, ServerSentEvent(event="error", data=event.data, id=event.id))
     try:
-        found = read_json(ResponsesStreamEvent, event.data)
+        found = read_json(ResponsesStreamEvent, data)
     except ValidationError as error:
-        read_frame(head, event)
-        refuse(head, event.data, ResponsesStreamEvent, error)
-    if found.type is None and event.event != "message":
+        read_frame(head, event, data)
+        refuse(head, data, ResponsesStreamEvent, error)
+    if event == "error" or found.type == "error" or getattr(found, "error", None):
+        read_frame(head, "error" if found.type == "error" else event, data)
+    if found.type is None and event != "message":
         # Some servers say it once.
-        found.type = event.event
+        found.type = event
     return found
 
 

@@ -317,15 +317,15 @@ def test_results_by_the_id_of_the_batch():
     call = BATCHES.results("b")
     assert path(call) == "/v1/batches/b"
     answered(call, found("completed", output_file_id="out/1", error_file_id="err"))
-    assert (path(call), call.events()) == ("/v1/files/out%2F1/content", [])
+    assert (path(call), list(call.events())) == ("/v1/files/out%2F1/content", [])
     answered(call, line("a") + b"\n" + line("b") + b"\n", headers={"x-request-id": "req-2"})
-    first = call.events()
+    first = list(call.events())
     assert (ids(first), [result.request_id for result in first]) == (["a", "b"], ["req-2", "req-2"])
     assert {type(result) for result in first} == {BatchResult}
     assert path(call) == "/v1/files/err/content"
     answered(call, line("c", error={"message": "no"}))
     assert call.next_action() == Done()
-    (last,) = call.events()
+    (last,) = list(call.events())
     assert (last.custom_id, last.is_success, last.error.message) == ("c", False, "no")
 
 
@@ -354,13 +354,13 @@ def test_results_within_the_batch():
     inline = batch(results=[{"custom_id": "a"}], errors_detail=[{"custom_id": "b", "error": {"code": "c"}}])
     call = BATCHES.results(inline, requests=requests)
     assert call.next_action() == Done()
-    first, second = call.events()
+    first, second = list(call.events())
     assert (first.custom_id, first.request) == ("a", requests["a"])
     assert (second.custom_id, second.request, second.is_success) == ("b", None, False)
     call = BATCHES.results("b")
     answered(call, found("in_progress", results=[{"custom_id": "half \ud800"}]))
     assert call.next_action() == Done()
-    (only,) = call.events()
+    (only,) = list(call.events())
     assert (only.custom_id, only.request_id) == ("half \ufffd", "req-1")
 
 
@@ -384,7 +384,7 @@ def test_a_batch_that_ended_without_results_has_none(end):
     """Neither files nor anything in itself."""
     call = BATCHES.results("b")
     answered(call, found(end, output_file_id="", results=[]))
-    assert (call.next_action(), call.events()) == (Done(), [])
+    assert (call.next_action(), list(call.events())) == (Done(), [])
 
 
 @pytest.mark.parametrize("status", ["in_progress", None, "finalizing"])
@@ -402,7 +402,7 @@ def test_a_batch_under_way_has_no_results_yet(status, by_id):
         f"the batch b is still {status}: its results come when it is through; wait for it with batches.wait(id)"
     )
     assert (error.partial.id, error.partial.status) == ("b", status)
-    assert call.events() == []
+    assert list(call.events()) == []
 
 
 def test_each_result_has_its_request():
@@ -435,18 +435,18 @@ def test_lines_come_out_the_same_byte_by_byte(body):
         call = reading(*pieces)
         call.receive_eof()
         assert call.next_action() == Done()
-        assert ids(call.events()) == NAMES
+        assert ids(list(call.events())) == NAMES
 
 
 @pytest.mark.parametrize("cut", range(0, len(FILE) + 1, 7))
 def test_lines_come_out_the_same_whichever_way_they_are_split(cut):
     """In two pieces, the line that is not yet whole is held back."""
     call = reading(FILE[:cut])
-    before = ids(call.events())
+    before = ids(list(call.events()))
     assert before == NAMES[: FILE[:cut].count(b"\n")]
     call.receive_data(FILE[cut:])
     call.receive_eof()
-    assert before + ids(call.events()) == NAMES
+    assert before + ids(list(call.events())) == NAMES
 
 
 @settings(deadline=None, database=None, max_examples=50)
@@ -462,7 +462,7 @@ def test_any_lines_in_any_pieces(names, end, is_ended, cuts):
     edges = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
     call = reading(*(body[a:b] for a, b in zip(edges, edges[1:])))
     call.receive_eof()
-    assert ids(call.events()) == names
+    assert ids(list(call.events())) == names
 
 
 @pytest.mark.parametrize("body", [b"", b"\n", b"\r\n \n", b"\xef\xbb\xbf"])
@@ -470,14 +470,14 @@ def test_a_file_without_lines_has_no_results(body):
     """And is none the worse for it."""
     call = reading(body) if body else reading()
     call.receive_eof()
-    assert (call.next_action(), call.events()) == (Done(), [])
+    assert (call.next_action(), list(call.events())) == (Done(), [])
 
 
 def test_bytes_that_are_not_utf_8_do_not_cost_the_line():
     """Each becomes the character that stands for the unreadable; half a surrogate pair, too."""
     call = reading(b'{"custom_id": "a\xff\xe2\x82"}\n{"custom_id": "\\ud83d"}')
     call.receive_eof()
-    assert ids(call.events()) == ["a\ufffd\ufffd", "\ufffd"]
+    assert ids(list(call.events())) == ["a\ufffd\ufffd", "\ufffd"]
 
 
 @pytest.mark.parametrize("bad", [b"junk", b"[1]", b'{"custom_id": ', b'{"response": 5}', b"null", b"[" * 3000, b"\0"])
@@ -488,7 +488,7 @@ def test_a_line_that_cannot_be_read_ends_it_after_the_good_ones(bad, is_ended):
     call = reading(body[:30], body[30:] + (b"\n" + line("c") + b"\n" if is_ended else b""), max_retries=3)
     if not is_ended:
         call.receive_eof()
-    assert ids(call.events()) == ["a", "b"]
+    assert ids(list(call.events())) == ["a", "b"]
     error = failed(call)
     assert type(error) is ResponseParseError
     assert (error.status, error.error_code, error.request_id) == (200, "parse_error", "req-1")
@@ -496,7 +496,7 @@ def test_a_line_that_cannot_be_read_ends_it_after_the_good_ones(bad, is_ended):
     assert bad.decode().strip()[:500] in error.message
     call.receive_data(line("d") + b"\n")
     call.receive_eof()
-    assert call.events() == []
+    assert list(call.events()) == []
 
 
 @pytest.mark.parametrize("max_retries", [0, 3])
@@ -505,7 +505,7 @@ def test_a_lost_connection_comes_after_the_whole_lines(max_retries):
     cause = OSError("reset")
     call = reading(line("a") + b"\n" + line("b"), max_retries=max_retries)
     call.receive_failure(Failure.CONNECTION_LOST, cause)
-    assert ids(call.events()) == ["a"]
+    assert ids(list(call.events())) == ["a"]
     error = failed(call)
     assert type(error) is StreamInterruptedError
     assert (error.error_code, error.status, error.request_id) == ("stream_interrupted", 200, "req-1")
@@ -518,7 +518,7 @@ def test_a_file_that_stops_coming_is_a_timeout(failure):
     """After the lines that had come, and not tried again."""
     call = reading(line("a") + b"\n", max_retries=3)
     call.receive_failure(failure)
-    assert (ids(call.events()), type(failed(call))) == (["a"], APITimeoutError)
+    assert (ids(list(call.events())), type(failed(call))) == (["a"], APITimeoutError)
 
 
 def test_a_file_is_asked_for_again_before_its_first_byte():
@@ -526,7 +526,7 @@ def test_a_file_is_asked_for_again_before_its_first_byte():
     core = MeshAPICore(MeshAPIConfig("https://host", token="t"))
     call = core.batches.results(batch(output_file_id="f"))
     answered(call, b'{"error": "busy"}\nmore', 503)
-    assert (call.next_action(), call.events()) == (Wait(0.5), [])
+    assert (call.next_action(), list(call.events())) == (Wait(0.5), [])
     call.wait_elapsed()
     call.receive_response(200, JSON)
     call.receive_failure(Failure.CONNECTION_LOST)
@@ -548,7 +548,7 @@ def test_a_file_that_is_not_there_is_its_error():
     """The body tells why, and is not read as lines."""
     call = answered(BATCHES.results(batch(output_file_id="f")), b'{"error": {"message": "gone"}}', 404)
     error = failed(call)
-    assert (type(error), error.message, call.events()) == (NotFoundError, "gone", [])
+    assert (type(error), error.message, list(call.events())) == (NotFoundError, "gone", [])
 
 
 def test_an_error_of_the_second_file_comes_after_the_results_of_the_first():
@@ -556,7 +556,7 @@ def test_an_error_of_the_second_file_comes_after_the_results_of_the_first():
     call = BATCHES.results(batch(output_file_id="out", error_file_id="err"))
     answered(call, line("a"))
     answered(call, b"{}", 500)
-    assert (ids(call.events()), failed(call).status) == (["a"], 500)
+    assert (ids(list(call.events())), failed(call).status) == (["a"], 500)
 
 
 def test_no_more_than_a_line_is_held():
@@ -567,7 +567,7 @@ def test_no_more_than_a_line_is_held():
         call.receive_data(line(str(number)) + b"\n" + b'{"custom_id"')
         held.append(sum(map(len, call._call._pieces)) + sum(map(len, call._call._body)))
         call.receive_data(b': "x"}\n')
-        assert len(call.events()) == 2
+        assert len(list(call.events())) == 2
     assert max(held) == min(held) == len(b'{"custom_id"')
 
 

@@ -137,20 +137,20 @@ def test_lines_are_items_as_they_come():
     assert isinstance(call, ItemsCall)
     assert not isinstance(call, StreamCall)
     assert repr(call) == "<ItemsCall GET https://host/v1/files/f/content SEND_REQUEST>"
-    assert (call.events(), call.request_id, call.timeout.idle) == ([], "", 5)
+    assert (list(call.events()), call.request_id, call.timeout.idle) == ([], "", 5)
     receiving(call, b'{"a": 1}\n{"b"', headers={**HEADERS, "content-type": "text/event-stream"})
     assert (call.state, call.request_id) == (State.RECEIVE_BODY, "req-1")
-    first = call.events()
+    first = list(call.events())
     assert first == [{"a": 1}]
     first.append("mine")
     call.receive_data(b": 2}\n{}\n")
     call.receive_data(b"")
-    assert call.events() == [{"b": 2}, {}]
+    assert list(call.events()) == [{"b": 2}, {}]
     call.receive_eof()
-    assert (call.next_action(), call.events()) == (Done(), [])
+    assert (call.next_action(), list(call.events())) == (Done(), [])
     call.receive_data(b'{"late": 1}\n')
     call.receive_failure(Failure.CONNECTION_LOST)
-    assert (call.next_action(), call.events(), call.error) == (Done(), [], None)
+    assert (call.next_action(), list(call.events()), call.error) == (Done(), [], None)
 
 
 def test_nothing_of_a_try_that_failed_is_left():
@@ -160,9 +160,9 @@ def test_nothing_of_a_try_that_failed_is_left():
     assert call.next_action() == Wait(0.5)
     call.receive_data(b'{"late": 1}\n')
     call.wait_elapsed()
-    assert (call.response, call.events()) == (None, [])
+    assert (call.response, list(call.events())) == (None, [])
     receiving(call, b'{"a": 1}').receive_eof()
-    assert (call.next_action(), call.events()) == (Done(), [{"a": 1}])
+    assert (call.next_action(), list(call.events())) == (Done(), [{"a": 1}])
 
 
 @pytest.mark.parametrize("failure", list(Failure))
@@ -261,18 +261,18 @@ def test_a_line_may_be_so_long_and_no_longer(step):
     body = (LINE + b"\n") * 5
     for start in range(0, len(body), step):
         call.receive_data(body[start : start + step])
-    assert call.events() == [{"a": "xxxx"}] * 5
+    assert list(call.events()) == [{"a": "xxxx"}] * 5
     body = LINE + b"\n" + b"x" * (len(LINE) + step)
     for start in range(0, len(body), step):
         call.receive_data(body[start : start + step])
-    assert call.events() == [{"a": "xxxx"}]
+    assert list(call.events()) == [{"a": "xxxx"}]
     too_large(call, "a line", "max_answer_size", len(LINE))
 
 
 def test_lines_without_a_limit():
     """None is none."""
     call = receiving(lines(core(max_answer_size=None)), b'{"a": "', b"x" * 1000, b'"}\n')
-    assert call.events() == [{"a": "x" * 1000}]
+    assert list(call.events()) == [{"a": "x" * 1000}]
 
 
 def chunk(text):
@@ -296,12 +296,12 @@ def test_an_event_may_be_so_large_and_no_larger(step):
         call.receive_data(body[start : start + step])
     assert call.state is State.RECEIVE_EVENTS
     call.receive_data(b": comment\n" * 20 + chunk("a" * 20))
-    assert len(call.events()) == 11
+    assert len(list(call.events())) == 11
     body = chunk("b" * 100)
     for start in range(0, len(body), step):
         call.receive_data(body[start : start + step])
     error = too_large(call, "an event", "max_event_size", limit)
-    assert call.events() == []
+    assert list(call.events()) == []
     assert error.partial.choices[0].message.content == "a" * 220
 
 
@@ -346,7 +346,7 @@ def test_limits_of_lines_mean_the_same_in_any_pieces(sizes, cuts, is_ended):
             call.receive_data(body[begin:end])
         if call.state is State.RECEIVE_BODY:
             call.receive_eof()
-        return call.events(), call.state, str(call.error)
+        return list(call.events()), call.state, str(call.error)
 
     edges = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
     assert outcome(edges) == outcome([0, len(body)]) == outcome(list(range(len(body) + 1)))
@@ -358,3 +358,53 @@ def test_what_is_too_large_is_not_tried_again():
     assert type(failed(receiving(core(max_answer_size=1, retry=policy).models.list(), b"xx"))) is ResponseParseError
     call = core(max_event_size=1, retry=policy).chat.completions.stream(PARAMS)
     assert type(failed(receiving(call, b"data: xxx", headers=SSE))) is ResponseParseError
+
+
+# --- streams: read as their events are taken ---------------------------------------------------------------------
+
+
+def streaming(*texts, end=b""):
+    """A stream that has brought `texts`, and `end`."""
+    call = core().chat.completions.stream(PARAMS)
+    call.next_action()
+    return receiving(call, b"".join(map(chunk, texts)) + end, headers=SSE)
+
+
+def texts_of(call):
+    return [call.text_of(event) for event in call.events()]
+
+
+def test_events_that_are_not_taken_come_the_next_time():
+    """An iterator that is left early has taken no more than it gave, whichever of them goes on."""
+    call = streaming("a", "b", "c", "d")
+    first = call.events()
+    assert call.text_of(next(first)) == "a"
+    assert call.text_of(next(call.events())) == "b"
+    call.receive_data(chunk("e"))
+    assert texts_of(call) == ["c", "d", "e"]
+    assert list(first) == []
+
+
+def test_what_is_not_taken_is_read_before_anything_is_decided():
+    """The end of a stream counts as soon as the next action is asked for; the events before it can still be had."""
+    call = streaming("a", "b", end=b"data: [DONE]\n\n")
+    assert isinstance(call.next_action(), Done)
+    assert texts_of(call) == ["a", "b"]
+    assert call.state is State.DONE
+
+
+@pytest.mark.parametrize("ask", [lambda call: call.state, lambda call: call.error, lambda call: call.is_over])
+def test_an_error_behind_untaken_events_is_known_to_whoever_asks(ask):
+    """No question is answered from before the events that have come."""
+    call = streaming("a", end=b'data: {"error": {"message": "no"}}\n\n')
+    assert ask(call) in (State.FAILED, call.error, True)
+    assert texts_of(call) == ["a"]
+    assert failed(call).message == "no"
+
+
+def test_a_stream_that_fails_still_has_what_came_before():
+    """What has come is read before a failure is."""
+    call = streaming("a", "b")
+    call.receive_failure(Failure.CONNECTION_LOST)
+    assert texts_of(call) == ["a", "b"]
+    assert failed(call).error_code == "stream_interrupted"

@@ -347,7 +347,7 @@ def received(sample, document):
     call.receive_response(200, HEAD)
     call.receive_data(b"data: " + text.encode() + b"\n\n")
     call.next_action()
-    return call.events()[0]
+    return next(call.events())
 
 
 def places(value, path=()):

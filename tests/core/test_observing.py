@@ -86,11 +86,12 @@ def answered(call, body, status=200, headers=JSON):
 
 
 def streaming(call, *pieces):
-    """Drive a call to the middle of a stream."""
+    """Drive a call to the middle of a stream, and take its events."""
     call.next_action()
     call.receive_response(200, SSE)
     for piece in pieces:
         call.receive_data(piece)
+        list(call.events())
 
 
 # What a single request tells
@@ -225,8 +226,9 @@ def test_stream(core, told):
     streaming(call, b": a comment\n\n", CHUNK[:9])
     assert told.kinds == [RequestStarted, ResponseStarted]
     call.receive_data(CHUNK[9:])
+    assert told.kinds == [RequestStarted, ResponseStarted]
+    list(call.events())
     assert told.kinds == [RequestStarted, ResponseStarted, StreamStarted]
-    call.events()
     call.receive_data(CHUNK + LAST)
     call.receive_data(DONE)
     call.receive_data(CHUNK)

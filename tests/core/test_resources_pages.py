@@ -77,7 +77,7 @@ def test_all_pages_are_gone_through(name):
     assert not isinstance(call, StreamCall)
     assert query(call) == "limit=2"
     answered(call, page("a", "b", has_more=True, last_id="b"))
-    first = call.events()
+    first = list(call.events())
     assert [(type(item), item.id, item.request_id) for item in first] == [
         (item_type, "a", "req-1"),
         (item_type, "b", "req-1"),
@@ -134,7 +134,7 @@ def test_more_pages_after_nowhere_are_an_error(name, last):
     assert type(error) is ResponseParseError
     assert (error.status, error.error_code, error.request_id) == (200, "parse_error", "req-1")
     assert error.message.startswith("the gateway says that there are more pages, but ")
-    assert len(call.events()) == 1 + len(last.get("data", []))
+    assert len(list(call.events())) == 1 + len(last.get("data", []))
 
 
 @EACH

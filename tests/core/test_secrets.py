@@ -308,7 +308,7 @@ def test_what_a_step_concludes_from_an_answer_is_told_without_the_token(conclusi
     for body in bodies:
         answered(call, body, **{"x-request-id": request_id})
     if isinstance(call, ItemsCall):
-        call.events()
+        list(call.events())
     error = raised_by(call)
     error.partial = None
     assert_secret(texts_of(error))

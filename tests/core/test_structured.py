@@ -654,7 +654,7 @@ def streamed(wanted, *texts, finish_reason="stop", done=b"data: [DONE]\n\n"):
 def test_a_stream_is_seen_being_written_and_read_in_the_end():
     """Its chunks are those of any stream, its result has the value."""
     call = streamed(Point, '{"x"', ": 1}")
-    chunks = call.events()
+    chunks = list(call.events())
     assert {type(chunk) for chunk in chunks} == {ChatCompletionChunk}
     assert [call.text_of(chunk) for chunk in chunks] == ['{"x"', ": 1}", ""]
     assert call.next_action() == Done()

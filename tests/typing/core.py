@@ -1,6 +1,6 @@
 """What the type checkers make of `meshapi_core`, driven by hand; checked, never run."""
 
-from typing import Callable, List, Optional
+from typing import Callable, Iterator, List, Optional
 
 from pydantic import BaseModel
 from typing_extensions import assert_type
@@ -58,8 +58,8 @@ assert_type(call.response, Optional[ResponseHead])
 stream = core.chat.completions.stream(params, extra_body={"new": True})
 assert_type(stream, StreamCall[ChatCompletionChunk, ChatCompletionResponse])
 assert_type(stream.result, ChatCompletionResponse)
-assert_type(stream.events(), List[ChatCompletionChunk])
-assert_type(stream.text_of(stream.events()[0]), str)
+assert_type(stream.events(), Iterator[ChatCompletionChunk])
+assert_type(stream.text_of(next(stream.events())), str)
 
 
 class Weather(BaseModel):
@@ -69,8 +69,8 @@ class Weather(BaseModel):
 
 
 assert_type(core.batches.iterate(), ItemsCall[BatchObject])
-assert_type(core.responses.iterate().events(), List[ResponsesListItem])
-assert_type(core.batches.results("batch_1").events(), List[BatchResult])
+assert_type(core.responses.iterate().events(), Iterator[ResponsesListItem])
+assert_type(core.batches.results("batch_1").events(), Iterator[BatchResult])
 assert_type(core.models.list(), Call[AnswerList[ModelInfo]])
 assert_type(core.files.delete("file_1"), Call[None])
 assert_type(core.batches.wait("batch_1", poll_interval=1, on_progress=print), Call[BatchObject])
