@@ -233,9 +233,10 @@ class Resource:
         return f"{self._config.base_url}{path}?{text}" if text else self._config.base_url + path
 
     def _terms(self, method: str, options: RequestOptions) -> Terms:
-        if not options:
+        policy, timeout = self._policy(method, options), self._timeout(options)
+        if policy is self._config.retry and timeout is self._config.timeout:
             return self._usual_terms
-        return self._terms_of(self._policy(method, options), self._timeout(options))
+        return self._terms_of(policy, timeout)
 
     def _terms_of(self, policy: RetryPolicy, timeout: Timeout) -> Terms:
         config = self._config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import islice
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -37,6 +38,7 @@ from ..models.chat import (
 )
 from ..steps import CallOfSteps, Steps
 from ._base import Resource, check_params, read_frame, read_json, refuse
+from ._pieces import add_text, joined
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -306,7 +308,7 @@ class _Choice:
 
     def _tool_call_of(self, fragment: ToolCallChunk) -> _ToolCall:
         # Servers leave the index out, or give each call the same; a new id then tells that a new call begins.
-        for call in reversed(self._tool_calls):
+        for call in islice(reversed(self._tool_calls), _MOST_UNDER_WAY):
             same_index = fragment.index is None or call.index is None or call.index == fragment.index
             if same_index and (not fragment.id or not call.id or call.id == fragment.id):
                 return call
@@ -318,7 +320,11 @@ class _Choice:
         message = {"role": "assistant", "content": None, **self._message}
         if self._tool_calls:
             message["tool_calls"] = [call.as_dict() for call in self._tool_calls]
-        return {"index": self._index, "message": message, "finish_reason": self.finish_reason}
+        return {"index": self._index, "message": joined(message), "finish_reason": self.finish_reason}
+
+
+# How many tool calls may be written at the same time; none before them is looked for.
+_MOST_UNDER_WAY = 128
 
 
 class _ToolCall:
@@ -345,15 +351,14 @@ _WHOLE_FIELDS = frozenset({"id", "index", "name", "role", "type", "expires_at", 
 
 
 def _add_fields(so_far: Dict[str, Any], fields: Dict[str, Any]) -> None:
+    """Add `fields`, which nobody else holds, to those that came before."""
     for name, value in fields.items():
         before: Any = so_far.get(name)
-        if _are_both(dict, before, value):
-            _add_fields(before, value)
-        elif name not in _WHOLE_FIELDS and (_are_both(str, before, value) or _are_both(list, before, value)):
-            so_far[name] = before + value
+        if isinstance(value, str) and name not in _WHOLE_FIELDS:
+            add_text(so_far, name, value)
+        elif isinstance(value, dict) and isinstance(before, dict):
+            _add_fields(cast("Dict[str, Any]", before), cast("Dict[str, Any]", value))
+        elif isinstance(value, list) and type(before) is list:
+            so_far[name] += value
         elif value != "" or before is None:
             so_far[name] = value
-
-
-def _are_both(kind: type, one: Any, other: Any) -> bool:
-    return isinstance(one, kind) and isinstance(other, kind)

@@ -15,6 +15,7 @@ from ..errors import APIStatusError
 from ..exchange import Assembled
 from ..models.compare import CompareParams, CompareResponse, CompareStreamEvent
 from ._base import Resource, check_params, read_frame, refuse, refuse_to_stream, text_of
+from ._pieces import add_text, joined
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -120,24 +121,24 @@ def assemble_events(events: Sequence[CompareStreamEvent]) -> Assembled:
     """
     comparison: Dict[str, Any] = {"object": "compare.completion"}
     results: Dict[str, Dict[str, Any]] = {}
-    verdict = ""
+    verdict: Dict[str, Any] = {}
     for event in events:
         if event.model is None or (event.event or "").startswith("comparison"):
-            verdict += event.delta or ""
+            add_text(verdict, "comparison", event.delta or "")
             _add(comparison, event, _FIELDS_OF_ALL)
         else:
             result = results.setdefault(event.model, {"model": event.model})
             if event.delta:
-                result["content"] = f"{result.get('content', '')}{event.delta}"
+                add_text(result, "content", event.delta)
             _add(result, event, _FIELDS_OF_ONE)
             if not isinstance(result.get("error"), (str, type(None))):
                 # Whatever the provider said; in a whole answer it is a text.
                 result["error"] = json.dumps(result["error"], ensure_ascii=False)
-    if verdict:
-        comparison.setdefault("comparison", verdict)
+    if verdict.get("comparison"):
+        comparison = {**verdict, **comparison}
     comparison.setdefault("results", list(results.values()))
     is_complete = comparison.get("total_latency_ms") is not None or any(event.event == "done" for event in events)
-    return Assembled(comparison, is_complete)
+    return Assembled(joined(comparison), is_complete)
 
 
 def _add(so_far: Dict[str, Any], event: CompareStreamEvent, names: Sequence[str]) -> None:

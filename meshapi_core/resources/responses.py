@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, cast
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple, cast
 
 from pydantic import ValidationError
 
@@ -20,6 +20,7 @@ from ..models.responses import (
 )
 from ..steps import ItemsOfSteps
 from ._base import Resource, check_params, pages_after, path_segment, read_frame, read_json, refuse, refuse_to_stream
+from ._pieces import add_text, joined
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -201,18 +202,24 @@ class _Output:
     def __init__(self) -> None:
         # By the index that the server gave each, else by its id.
         self._items: Dict[Any, Dict[str, Any]] = {}
+        # The content of the items that texts are added to, and in it the first part of each type.
+        self._parts: Dict[Any, List[Dict[str, Any]]] = {}
+        self._first_parts: Dict[Tuple[Any, str], Dict[str, Any]] = {}
 
     def items(self) -> List[Dict[str, Any]]:
         """The items, in the order of their indexes where they have any."""
         order = sorted(self._items, key=lambda key: key if isinstance(key, int) else len(self._items))
-        return [self._items[key] for key in order]
+        return [joined(self._items[key]) for key in order]
 
     def add(self, event: ResponsesStreamEvent) -> None:
         """Let `event` do to the items what it says."""
         whole = as_object(getattr(event, "item", None))
         if whole is not None:
             # Once when it begins, with next to nothing in it, and once more when it is done.
-            self._items[self._key(event, whole.get("id"))] = {**whole}
+            key = self._key(event, whole.get("id"))
+            self._items[key] = {**whole}
+            self._parts.pop(key, None)
+            self._first_parts.clear()
             return
         key = self._key(event, getattr(event, "item_id", None))
         delta = event.delta
@@ -224,7 +231,7 @@ class _Output:
             self._add_text(key, getattr(event, "content_index", None), "refusal", "refusal", delta)
         elif event.type == "response.function_call_arguments.delta":
             item = self._items.setdefault(key, {"type": "function_call"})
-            item["arguments"] = f"{item.get('arguments') or ''}{delta}"
+            add_text(item, "arguments", delta)
 
     def _key(self, event: ResponsesStreamEvent, item_id: Any) -> Any:
         index = getattr(event, "output_index", None)
@@ -233,15 +240,29 @@ class _Output:
         return item_id if isinstance(item_id, str) else 0
 
     def _add_text(self, key: Any, content_index: Any, part_type: str, field: str, delta: str) -> None:
-        item = self._items.setdefault(key, {"type": "message", "role": "assistant"})
-        content = item.get("content")
-        given = cast("Sequence[Any]", content) if isinstance(content, list) else ()
-        # Copies: what the event holds is its own.
-        parts = [{**part} for part in map(as_object, given) if part is not None]
-        item["content"] = parts
-        at = content_index if isinstance(content_index, int) and 0 <= content_index < len(parts) else None
-        if at is None:
-            at = next((at for at, part in enumerate(parts) if part.get("type") == part_type), len(parts))
-        if at == len(parts):
-            parts.append({"type": part_type})
-        parts[at][field] = f"{parts[at].get(field) or ''}{delta}"
+        parts = self._parts_of(key)
+        if isinstance(content_index, int) and 0 <= content_index < len(parts):
+            part = parts[content_index]
+        elif (key, part_type) in self._first_parts:
+            part = self._first_parts[key, part_type]
+        else:
+            part = self._first_parts[key, part_type] = _part_of_type(part_type, parts)
+        add_text(part, field, delta)
+
+    def _parts_of(self, key: Any) -> List[Dict[str, Any]]:
+        if key not in self._parts:
+            item = self._items.setdefault(key, {"type": "message", "role": "assistant"})
+            content = item.get("content")
+            given = cast("Sequence[Any]", content) if isinstance(content, list) else ()
+            # Copies: what the event holds is its own.
+            item["content"] = self._parts[key] = [{**part} for part in map(as_object, given) if part is not None]
+        return self._parts[key]
+
+
+def _part_of_type(part_type: str, parts: List[Dict[str, Any]]) -> Dict[str, Any]:
+    """The first of `parts` that is of this type; a new one, if there is none."""
+    for part in parts:
+        if part.get("type") == part_type:
+            return part
+    parts.append({"type": part_type})
+    return parts[-1]

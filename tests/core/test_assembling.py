@@ -1,6 +1,7 @@
 """What the events of each kind of stream amount to: the whole, its text, where it may end, and what is none of it."""
 
 import json
+import sys
 from contextlib import suppress
 from random import Random
 
@@ -1002,3 +1003,48 @@ def test_whatever_a_stream_says_only_mesh_api_errors_come_of_it(kind, seed, size
     if value is not None:
         assert value.request_id == "req-1"
         value.model_dump()
+
+
+# --- in time -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "fields"),
+    [
+        (chat, lambda at: {"choices": [{"index": 0, "delta": {"content": "x"}}]}),
+        (chat, lambda at: {"choices": [{"index": 0, "delta": {"tool_calls": [tool_call(0, "a", "x")]}}]}),
+        (chat, lambda at: {"choices": [{"index": 0, "delta": {"tool_calls": [tool_call(at, f"a{at}", "x")]}}]}),
+        (responses, lambda at: {"type": "response.output_text.delta", "delta": "x", "content_index": at}),
+        (responses, lambda at: {"type": "response.function_call_arguments.delta", "delta": "x"}),
+        (compare, lambda at: {"event": "delta", "model": "a", "delta": "x"}),
+    ],
+    ids=["text", "arguments", "tool calls", "response", "call of a response", "comparison"],
+)
+def test_each_fragment_is_looked_at_a_few_times(make, fields):
+    """However many came before it; or long answers would take quadratic time to be put together."""
+    steps = 0
+
+    def count(frame, event, argument):
+        nonlocal steps
+        steps += 1
+        return count
+
+    def steps_for(fragments):
+        nonlocal steps
+        call = receiving(make(), b"".join(event(**fields(at)) for at in range(fragments)) + b"data: [DONE]\n\n")
+        list(call.events())
+        steps, before = 0, sys.gettrace()
+        sys.settrace(count)
+        try:
+            assert call.result
+        finally:
+            sys.settrace(before)
+        return steps
+
+    # The first time, models are built.
+    steps_for(1)
+    assert steps_for(400) < 3 * steps_for(200)
+
+
+def tool_call(index, name, arguments):
+    return {"index": index, "id": name, "function": {"arguments": arguments}}

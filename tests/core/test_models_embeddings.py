@@ -36,10 +36,17 @@ def test_base64_is_decoded():
 
 
 def test_base64_is_decoded_on_machines_of_the_other_byte_order(monkeypatch):
-    """To the same numbers, since it says of itself which order it has."""
-    monkeypatch.setattr(sys, "byteorder", "big")
-    assert item(embedding=PACKED).floats() == NUMBERS
-    assert item(embedding="").floats() == []
+    """There, bytes in this machine's order come the wrong way round, and are turned."""
+    monkeypatch.setattr(sys, "byteorder", "big" if sys.byteorder == "little" else "little")
+    turned = base64.b64encode(struct.pack(">6f", *NUMBERS)).decode()
+    assert item(embedding=turned if sys.byteorder == "big" else PACKED).floats() == NUMBERS
+
+
+def test_an_array_holds_the_same_numbers():
+    """From base64 as from numbers, of 32 bits each, and open to whoever reads memory."""
+    for found in (item(embedding=PACKED), item(embedding=NUMBERS)):
+        assert found.to_array().tolist() == NUMBERS
+        assert memoryview(found.to_array()).format == "f"
 
 
 def test_a_vector_may_be_empty():
@@ -63,6 +70,8 @@ def test_what_is_no_vector_says_so(fields, problem):
     """Also through the whole answer."""
     with pytest.raises(ValueError, match=problem):
         item(**fields).floats()
+    with pytest.raises(ValueError, match=problem):
+        item(**fields).to_array()
     with pytest.raises(ValueError, match=problem):
         read_json(EmbeddingsResponse, json.dumps({"data": [{"embedding": [1.0]}, fields]})).vectors()
 

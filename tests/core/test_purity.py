@@ -28,11 +28,11 @@ STDLIB = {
     "retry.py": {"__future__", "dataclasses", "typing"},
     "sse.py": {"__future__", "typing"},
     "models/__init__.py": set(),
-    "models/*": {"base64", "struct", "sys", "typing"},
+    "models/*": {"array", "base64", "sys", "typing"},
     "resources/__init__.py": set(),
-    "resources/*": {"__future__", "dataclasses", "functools", "json", "math", "re", "typing", "urllib.parse"},
+    "resources/*": {"__future__", "dataclasses", "functools", "itertools", "json", "math", "re", "typing"}
+    | {"urllib.parse"},
 }
-
 THIRD_PARTY = {
     "call.py": {"typing_extensions"},
     "models/*": {"pydantic", "pydantic_core", "typing_extensions"},
@@ -72,6 +72,7 @@ ROOMS = {
     "models/__init__.py": set(),
     "models/*": {"actions", "errors", "models.*"},
     "resources/__init__.py": set(),
+    "resources/chat.py": {"__future__", "functools", "itertools", "typing"},
     "resources/*": {*_MACHINE, "models.*", "resources.*"},
 }
 
