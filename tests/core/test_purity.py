@@ -72,7 +72,6 @@ ROOMS = {
     "models/__init__.py": set(),
     "models/*": {"actions", "errors", "models.*"},
     "resources/__init__.py": set(),
-    "resources/chat.py": {"__future__", "functools", "itertools", "typing"},
     "resources/*": {*_MACHINE, "models.*", "resources.*"},
 }
 
