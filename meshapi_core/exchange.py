@@ -505,6 +505,9 @@ class EventStream(_Items[E], StreamCall[E, R]):
             self._conclude(Input.EVENTS)
 
     def receive_data(self, data: bytes) -> None:
+        if type(data) is not bytes:
+            # h11 has bytearrays, of which a slice is another.
+            data = bytes(data)
         if self._state is not State.RECEIVE_EVENTS or self._may_be_whole or self._unread:
             data = self._check_data(data)
             if self._state is not State.RECEIVE_EVENTS:

@@ -76,7 +76,7 @@ class SSEDecoder:
         Returns:
             The events that these bytes completed, in order; often none.
         """
-        events = [("message", raw, "") if isinstance(raw, bytes) else raw for raw in self.receive_raw(data)]
+        events = [("message", raw, "") if isinstance(raw, bytes) else raw for raw in self.receive_raw(bytes(data))]
         return [ServerSentEvent(event, data.decode("utf-8", "replace"), id) for event, data, id in events]
 
     def receive_raw(self, data: bytes) -> Sequence[RawEvent]:

@@ -22,6 +22,7 @@ from meshapi_core import (
     ResponseParseError,
     RetryPolicy,
     SendRequest,
+    SSEDecoder,
     State,
     StreamCall,
     Wait,
@@ -408,3 +409,21 @@ def test_a_stream_that_fails_still_has_what_came_before():
     call.receive_failure(Failure.CONNECTION_LOST)
     assert texts_of(call) == ["a", "b"]
     assert failed(call).error_code == "stream_interrupted"
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+def test_byte_arrays_will_do(kind):
+    """h11 hands out bytearrays."""
+    call = core().chat.completions.stream(PARAMS)
+    call.next_action()
+    receiving(call, kind(chunk("a") + chunk("b")), kind(b"data: [DONE]\n\n"), headers=SSE)
+    assert texts_of(call) == ["a", "b"]
+    assert call.result.choices[0].message.content == "ab"
+    assert [event.data for event in SSEDecoder().receive_data(kind(b"data: a\n\n"))] == ["a"]
+    whole = core().chat.completions.create(PARAMS)
+    whole.next_action()
+    receiving(whole, kind(b'{"id": "1"}')).receive_eof()
+    assert whole.result.id == "1"
+    of_lines = lines()
+    of_lines.next_action()
+    assert list(receiving(of_lines, kind(b"{}\n{}")).events()) == [{}]
