@@ -231,7 +231,7 @@ def _checked_base_url(base_url: Any) -> str:
 
     if not isinstance(base_url, str):
         raise ValueError(f"base_url must be text, not {type(base_url).__name__}")
-    if re.search(r"[\x00-\x20\x7f-\U0010ffff\\]", base_url):
+    if re.search(r"[^!-~]|\\", base_url):
         raise ValueError(f"base_url has a space, a control character or one that is not ASCII: {base_url!r}")
     try:
         parts = urlsplit(base_url)
