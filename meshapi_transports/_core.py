@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import random
 import warnings
 from dataclasses import replace
 from typing import Iterable, Mapping, Optional, TypedDict, Union
@@ -95,6 +93,9 @@ def _is_overheard(base_url: str) -> bool:
     host = parts.hostname or ""
     if parts.scheme == "https" or host == "localhost" or host.endswith(".localhost"):
         return False
+    # Imported here, as below: what few programs need is not for each to load.
+    import ipaddress
+
     try:
         return not ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -102,4 +103,6 @@ def _is_overheard(base_url: str) -> bool:
 
 
 def _jitter() -> float:
+    import random
+
     return random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, guards nothing
