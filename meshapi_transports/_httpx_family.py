@@ -1,33 +1,68 @@
 """What the adapters for httpx and for httpx2 share: everything but the name of the library.
 
 httpx2 continues httpx, with the same interface; so each function here takes the library that it is to work with.
+
+An HTTP/1.1 body is read beneath the library, from the h11 that its connections are made of: all that has come at once,
+with a limit for each wait.  The library would hand each HTTP chunk up through five generators.  Whatever else it may
+read from, HTTP/2 or a transport of the user's, is read the library's way.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
+import os
 import ssl
 import threading
 import time
-from contextlib import contextmanager, nullcontext, suppress
-from functools import cache
-from typing import TYPE_CHECKING, Any, AsyncIterator, ContextManager, Generator, Iterator, List, Mapping, Optional, cast
+from contextlib import nullcontext, suppress
+from functools import cache, lru_cache, partial
+from importlib import import_module
+from types import coroutine
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    AsyncIterator,
+    Callable,
+    ContextManager,
+    Coroutine,
+    Dict,
+    Generator,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Tuple,
+    TypeVar,
+    cast,
+)
 
 import anyio
-import h11
+import anyio.lowlevel
 
 from meshapi_core import Failure, HeadersLike, Request, Timeout
 
 from ._content_coding import ContentCodingError, ContentDecoder
 from ._driver import IDLE_CONNECTIONS, IDLE_SECONDS, FailureTable, at_most, headers_of
 from ._finalizer import Finalizer
+from ._tls import late_context
 
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from typing_extensions import Self
+
+    from ._async import AsyncAnswer
+    from ._sync import Answer
+
 __all__ = ["AsyncTransport", "SyncTransport", "timeout_of"]
 
+T = TypeVar("T")
 
+_PIECE = 65536
+
+
+@cache
 def _failures(library: Any) -> FailureTable:
     return {
         library.ConnectError: Failure.CONNECT,
@@ -49,12 +84,6 @@ def _failures(library: Any) -> FailureTable:
     }
 
 
-def _limits(library: Any) -> Any:
-    return library.Limits(
-        max_connections=None, max_keepalive_connections=IDLE_CONNECTIONS, keepalive_expiry=IDLE_SECONDS
-    )
-
-
 def timeout_of(library: Any, client: Any) -> Optional[Timeout]:
     """The limits that the user set on `client`; ``None`` if they are the usual five seconds, too short for a model."""
     if client is None or client.timeout == library.Timeout(5.0):
@@ -62,20 +91,62 @@ def timeout_of(library: Any, client: Any) -> Optional[Timeout]:
     return Timeout(connect=client.timeout.connect or None, idle=client.timeout.read or None)
 
 
-def _message(library: Any, injected: Any, request: Request, timeout: Timeout) -> Any:
-    """`request` for the library; with the headers, cookies and query of the client, if one was injected."""
-    connect, idle = (at_most(seconds, timeout.total) for seconds in (timeout.connect, timeout.idle))
-    # A request of our own client would be merged from defaults that are known to be empty.
-    build = library.Request if injected is None else injected.build_request
-    message = build(
-        request.method,
-        request.url,
-        headers=headers_of(request, is_own=injected is None),
-        content=request.content,
-        extensions={"timeout": {"connect": connect, "pool": connect, "read": idle, "write": idle}},
+class _Transport:
+    """What both colours of transport share."""
+
+    current_time = staticmethod(time.monotonic)
+
+    def __init__(self, library: Any, client_class: Any, injected: Any) -> None:
+        self.failures = _failures(library)
+        self.is_closed = False
+        self.library = library
+        self._injected = injected
+        self._is_own = injected is None
+        self._client_class = client_class
+        self._own_by_process: Dict[int, Any] = {}
+        self._url = lru_cache(maxsize=64)(library.URL)
+
+    @property
+    def _client(self) -> Any:
+        if not self._is_own:
+            return self._injected
+        # Made when it is first needed, since it loads the rest of the library; and again after a fork, since the
+        # connections are the parent's.
+        own, process = self._own_by_process, os.getpid()
+        return own.get(process) or own.setdefault(process, _own_client(self.library, self._client_class))
+
+    def _message(self, request: Request, timeout: Timeout) -> Any:
+        """`request` for the library; with the headers, cookies and query of the client, if one was injected."""
+        connect, idle = at_most(timeout.connect, timeout.total), at_most(timeout.idle, timeout.total)
+        extensions = {"timeout": {"connect": connect, "pool": connect, "read": idle, "write": idle}}
+        headers = headers_of(request, is_own=self._is_own)
+        body = _body_class(self.library)(request.content or b"")
+        if self._is_own:
+            # There is nothing to be merged, on which the library would spend a quarter of the whole call.
+            url = self._url(request.url)
+            headers.append(("Host", url.netloc.decode("ascii")))
+            if request.content is not None:
+                headers.append(("Content-Length", str(len(request.content))))
+            return self.library.Request(request.method, url, headers=headers, stream=body, extensions=extensions)
+        message = self._client.build_request(
+            request.method, request.url, headers=headers, content=request.content, extensions=extensions
+        )
+        message.stream = body
+        return message
+
+
+def _own_client(library: Any, client_class: Any) -> Any:
+    limits = library.Limits(
+        max_connections=None, max_keepalive_connections=IDLE_CONNECTIONS, keepalive_expiry=IDLE_SECONDS
     )
-    message.stream = _body_class(library)(request.content or b"")
-    return message
+    client = client_class(limits=limits, verify=late_context(library.create_ssl_context))
+    # None is ever sent, so none need be kept.
+    client.cookies.extract_cookies = _ignore
+    return client
+
+
+def _ignore(_: object) -> None:
+    pass
 
 
 @cache
@@ -84,43 +155,128 @@ def _body_class(library: ModuleType) -> Any:
     return type("Body", (_Body, library.SyncByteStream, library.AsyncByteStream), {})
 
 
-_PIECE = 65536
-
-
 class _Body:
     """A body.  The library's own is a generator, which trio warns of when the sending breaks off."""
 
     def __init__(self, content: bytes) -> None:
-        self._content = content
+        # A timeout counts for the whole of what is sent at once.
+        self._pieces = [content[start : start + _PIECE] for start in range(0, len(content), _PIECE)]
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(_pieces_of(self._content))
+        return iter(self._pieces)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return _Pieces(self._content)
-
-
-def _pieces_of(content: bytes) -> List[bytes]:
-    # A timeout counts for the whole of what is sent at once.
-    return [content[start : start + _PIECE] for start in range(0, len(content), _PIECE)] or [content]
+        return _Pieces(self._pieces)
 
 
 class _Pieces:
-    """Yields `content` piece by piece."""
-
-    def __init__(self, content: bytes) -> None:
-        self._left = _pieces_of(content)[::-1]
+    def __init__(self, pieces: List[bytes]) -> None:
+        self._left = iter(pieces)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
-        if not self._left:
-            raise StopAsyncIteration
-        return self._left.pop()
+        for piece in self._left:
+            return piece
+        raise StopAsyncIteration
 
 
-class SyncTransport:
+@cache
+def _beneath(library: ModuleType) -> Tuple[Any, Any]:
+    """What `library` is made of: its httpcore, and h11; both are loaded with the first client."""
+    return import_module(library.__name__.replace("httpx", "httpcore")), import_module("h11")
+
+
+class _Http11Body:
+    """The body that an HTTP/1.1 connection of httpcore's receives, read from its h11.
+
+    Args:
+        library: httpx, or what has its interface.
+        http: the h11 connection.
+        content_encoding: the field of the head, or ``""``.
+    """
+
+    _has_ended = False
+    _is_read = False
+    _error: Optional[Exception] = None
+
+    def __init__(self, library: Any, http: Any, content_encoding: str) -> None:
+        core, h11 = _beneath(library)
+        self._library = library
+        self._http = http
+        self._need_data, self._data_type = h11.NEED_DATA, h11.Data
+        self._decoder = ContentDecoder(content_encoding)
+        self.errors = (core.NetworkError, core.TimeoutException, h11.RemoteProtocolError)
+        self.receive: Callable[[bytes], None] = http.receive_data
+
+    def take(self) -> Optional[bytes]:
+        """What has come and was not taken; ``b""`` at the end of the body, ``None`` if more has to be received."""
+        pieces: List[bytes] = []
+        try:
+            self._take_into(pieces)
+        except (*self.errors, ContentCodingError) as error:
+            # What came before is handed out first.
+            self._error = error
+        data = b"".join(pieces)
+        if not data and self._error is not None:
+            raise self._error
+        self._is_read = self._has_ended and not data
+        return data if data or self._has_ended else None
+
+    def leave(self) -> None:
+        """Have httpcore close the connection, unless all has been read and another answer may follow."""
+        # What has come beyond the answer, httpcore would take for the next one.
+        if not self._is_read or self._http.trailing_data[0]:
+            self._http.send_failed()
+
+    def named(self, error: Exception) -> Exception:
+        """One of `errors`, as the library would raise it: its own go by the same names."""
+        name: str = type(error).__name__
+        return cast("Exception", getattr(self._library, name)(str(error)))
+
+    def _take_into(self, pieces: List[bytes]) -> None:
+        size = 0
+        # What is unpacked may be large; how large, has to be looked at before there is more of it.
+        while size < _PIECE and not self._has_ended and self._error is None:
+            event = self._http.next_event()
+            if event is self._need_data:
+                break
+            if isinstance(event, self._data_type):
+                pieces.append(self._decoder.decode(event.data))
+                size += len(pieces[-1])
+            else:
+                self._has_ended = True
+                self._decoder.finish()
+
+
+def _http11_under(response: Any) -> Any:
+    """The h11 connection that `response` is read from; ``None`` if it is read from something else."""
+    inner = response.stream
+    for name in ("_stream", "_httpcore_stream", "_stream", "_connection", "_h11_state"):
+        inner = getattr(inner, name, None)
+    return inner
+
+
+def _end_after(seconds: Optional[float]) -> float:
+    return math.inf if seconds is None else time.monotonic() + seconds
+
+
+def _seconds_until(end: float) -> Optional[float]:
+    left = end - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return None if left == math.inf else left
+
+
+def _content_encoding(response: Any) -> str:
+    return cast("str", response.headers.get("content-encoding", ""))
+
+
+# Blocking
+
+
+class SyncTransport(_Transport):
     """Blocking calls over a ``Client``.
 
     Args:
@@ -129,42 +285,80 @@ class SyncTransport:
     """
 
     sleep = staticmethod(time.sleep)
-    current_time = staticmethod(time.monotonic)
 
     def __init__(self, library: ModuleType, client: Any) -> None:
-        self.failures = _failures(library)
-        self._library = library
-        self._injected = client
-        self._client: Any = library.Client(limits=_limits(library)) if client is None else client
+        super().__init__(library, library.Client, client)
 
-    def send(self, request: Request, timeout: Timeout) -> _Answer:
-        message = _message(self._library, self._injected, request, timeout)
+    def send(self, request: Request, timeout: Timeout) -> Answer:
+        message = self._message(request, timeout)
         if timeout.total is not None:
             message.extensions["trace"] = _limit_new_connection
-        with _deadline.within(timeout.total):
+        with _in_library.until(_end_after(timeout.total)):
             # No auth of the client's own: ours stands in the headers.
             response = self._client.send(message, stream=True, auth=None, follow_redirects=False)
-        return _Answer(response)
+        http = _http11_under(response)
+        return _AnyAnswer(response, self) if http is None else _Http11Answer(response, self, http)
 
     def close(self) -> None:
-        if self._injected is None:
-            self._client.close()
+        self.is_closed = self._is_own
+        own = self._own_by_process.get(os.getpid())
+        if own is not None:
+            with _in_library:
+                own.close()
 
 
 class _Answer:
-    """A ``Response`` whose body is read as it comes."""
+    """A ``Response``, but for the reading of its body."""
 
-    def __init__(self, response: Any) -> None:
+    def __init__(self, response: Any, transport: SyncTransport) -> None:
         self.status: int = response.status_code
         self.headers: HeadersLike = response.headers
         self._response = response
-        # Not response.iter_bytes(): its layers cost as much as all of ours, and decode what we decode ourselves.
-        self._chunks: Iterator[bytes] = iter(response.stream)
-        self._decoder = ContentDecoder(response.headers.get("content-encoding", ""))
-        _limit_waits(response.extensions.get("network_stream"))
+        self._transport = transport
+        self._stream = response.extensions.get("network_stream")
+        _limit_waits(self._stream)
+
+    def close(self) -> None:
+        _in_library.leave_with(self._response.close)
+        if self._transport.is_closed:
+            # The pool has been closed, and forgets what was then being connected.
+            self._stream.close()
+
+
+class _Http11Answer(_Answer):
+    """An answer in HTTP/1.1."""
+
+    def __init__(self, response: Any, transport: SyncTransport, http: Any) -> None:
+        super().__init__(response, transport)
+        self._body = _Http11Body(transport.library, http, _content_encoding(response))
 
     def read(self, timeout: Optional[float]) -> bytes:
-        with _deadline.within(timeout):
+        body, end = self._body, _end_after(timeout)
+        try:
+            while True:
+                data = body.take()
+                if data is not None:
+                    return data
+                body.receive(self._stream.read(_PIECE, timeout=_seconds_until(end)))
+        except body.errors as error:
+            raise body.named(error) from error
+
+    def close(self) -> None:
+        if not self._response.is_closed:
+            self._body.leave()
+        super().close()
+
+
+class _AnyAnswer(_Answer):
+    """An answer in whatever the library speaks."""
+
+    def __init__(self, response: Any, transport: SyncTransport) -> None:
+        super().__init__(response, transport)
+        self._chunks: Iterator[bytes] = iter(response.stream)
+        self._decoder = ContentDecoder(_content_encoding(response))
+
+    def read(self, timeout: Optional[float]) -> bytes:
+        with _in_library.until(_end_after(timeout)):
             for chunk in self._chunks:
                 data = self._decoder.decode(chunk)
                 if data:
@@ -172,53 +366,66 @@ class _Answer:
         self._decoder.finish()
         return b""
 
-    def close(self) -> None:
-        _refuse_surplus(self._response)
-        self._response.close()
 
+class _InLibrary(threading.local):
+    """Entered by a thread that is at work inside of the library."""
 
-class _Deadline(threading.local):
-    """When the wait of this thread must end."""
+    _depth = 0
+    _end = math.inf
 
-    _at: Optional[float] = None
+    def __init__(self) -> None:
+        self._left_to_do: List[Callable[[], None]] = []
 
-    @contextmanager
-    def within(self, seconds: Optional[float]) -> Generator[None, None, None]:
-        """Let the waits in this block end after `seconds`; ``None`` leaves them as they are."""
-        if seconds is None:
-            yield
-            return
-        self._at = time.monotonic() + seconds
-        try:
-            yield
-        finally:
-            self._at = None
+    def __enter__(self) -> None:
+        self._depth += 1
 
-    def limit(self, timeout: Optional[float]) -> Optional[float]:
+    def __exit__(self, *_: object) -> None:
+        self._depth -= 1
+        self._end = math.inf
+        while self._left_to_do and not self._depth:
+            with suppress(Exception):
+                self._left_to_do.pop()()
+
+    def until(self, end: float) -> Self:
+        """To be entered; the thread's waits on network streams shall be over at `end`."""
+        self._end = end
+        return self
+
+    def seconds_left(self, timeout: Optional[float]) -> Optional[float]:
         """How long a wait may take that would take `timeout` seconds."""
-        # Zero would mean not to wait for what is on its way, and less than zero is refused.
-        return timeout if self._at is None else at_most(timeout, max(self._at - time.monotonic(), 0.001))
+        return at_most(timeout, _seconds_until(self._end))
+
+    def leave_with(self, close: Callable[[], None]) -> None:
+        """Close something of the library's, once this thread is out of it.
+
+        The garbage collector may come upon a dropped stream anywhere, also while this very thread holds the lock of
+        the library's pool, for which the closing of that stream would wait for ever.
+        """
+        if self._depth:
+            self._left_to_do.append(close)
+        else:
+            with self:
+                close()
 
 
-_deadline = _Deadline()
+_in_library = _InLibrary()
 
 
 def _limit_waits(network_stream: Any) -> None:
-    """Make the reads and writes of httpcore's `network_stream` heed this thread's deadline.
+    """Make the reads and writes of httpcore's `network_stream` end when those of their thread shall.
 
-    httpcore takes its read timeout when a body begins and applies it to each read, whatever that brings.  A total time,
-    the idle time between events, or the end of a stream that should be at hand need shorter waits from one to the next.
+    httpcore has one limit for each read of a head, whatever that brings, and for each piece that a write sends.
     """
     if network_stream is None or "read" in vars(network_stream):
         return
     read, write = network_stream.read, network_stream.write
 
     def read_in_time(max_bytes: int, timeout: Optional[float] = None) -> bytes:
-        data: bytes = read(max_bytes, timeout=_deadline.limit(timeout))
+        data: bytes = read(max_bytes, timeout=_in_library.seconds_left(timeout))
         return data
 
     def write_in_time(buffer: bytes, timeout: Optional[float] = None) -> None:
-        write(buffer, timeout=_deadline.limit(timeout))
+        write(buffer, timeout=_in_library.seconds_left(timeout))
 
     network_stream.read, network_stream.write = read_in_time, write_in_time
 
@@ -229,39 +436,10 @@ def _limit_new_connection(event: str, info: Mapping[str, Any]) -> None:
         _limit_waits(info["return_value"])
 
 
-class _ReadLimit:
-    """When the reads of one network stream must end; ``None`` leaves them as they are."""
-
-    deadline: Optional[float] = None
-
-    def start(self, seconds: Optional[float]) -> None:
-        """From now on, let all reads together take `seconds`."""
-        self.deadline = math.inf if seconds is None else time.monotonic() + seconds
+# In an event loop
 
 
-def _limit_reads(network_stream: Any) -> Optional[_ReadLimit]:
-    """Make the reads of httpcore's asynchronous `network_stream` heed a limit, which is returned.
-
-    The timer that httpcore sets for each read gets what is left until the deadline.
-    """
-    if network_stream is None:
-        return None
-    if "read" in vars(network_stream):
-        return cast("_ReadLimit", network_stream.read.limit)
-    limit, read = _ReadLimit(), network_stream.read
-
-    async def read_in_time(max_bytes: int, timeout: Optional[float] = None) -> bytes:
-        if limit.deadline is not None:
-            timeout = None if limit.deadline == math.inf else max(limit.deadline - time.monotonic(), 0.001)
-        data: bytes = await read(max_bytes, timeout=timeout)
-        return data
-
-    read_in_time.limit = limit  # type: ignore[attr-defined]  # pyright: ignore[reportFunctionMemberAccess]
-    network_stream.read = read_in_time
-    return limit
-
-
-class AsyncTransport:
+class AsyncTransport(_Transport):
     """Calls over an ``AsyncClient``, in whatever loop runs.
 
     Args:
@@ -270,92 +448,130 @@ class AsyncTransport:
     """
 
     sleep = staticmethod(anyio.sleep)
-    current_time = staticmethod(time.monotonic)
+    _loop: Optional[asyncio.AbstractEventLoop] = None
 
     def __init__(self, library: ModuleType, client: Any) -> None:
-        self.failures = _failures(library)
-        self._library = library
-        self._injected = client
-        self._client: Any = library.AsyncClient(limits=_limits(library)) if client is None else client
+        super().__init__(library, library.AsyncClient, client)
 
-    async def send(self, request: Request, timeout: Timeout) -> _AsyncAnswer:
-        message = _message(self._library, self._injected, request, timeout)
-        handshake = _Handshake()
+    async def send(self, request: Request, timeout: Timeout) -> AsyncAnswer:
+        if self._is_own:
+            self._loop = self._loop or _running_loop()
+            if self._loop is not _running_loop():
+                raise RuntimeError("the client is in use in another event loop; each loop needs a client of its own")
+        message = self._message(request, timeout)
+        connecting = _Connecting()
         if message.url.scheme == "https":
-            message.extensions["trace"] = handshake.trace
+            message.extensions["trace"] = connecting.trace
         try:
             with _fail_after(timeout.total):
-                response = await self._client.send(message, stream=True, auth=None, follow_redirects=False)
+                sending = self._client.send(message, stream=True, auth=None, follow_redirects=False)
+                response = await _without_idle_turns(sending)
         except BaseException:
-            await handshake.aclose()
+            await connecting.aclose()
             raise
-        return _AsyncAnswer(response)
+        http = _http11_under(response)
+        return _AnyAsyncAnswer(response, self) if http is None else _AsyncHttp11Answer(response, self, http)
 
     async def aclose(self) -> None:
-        if self._injected is None:
-            await self._client.aclose()
+        self.is_closed = self._is_own
+        own = self._own_by_process.get(os.getpid())
+        # The connections of another loop can only be dropped.
+        if own is not None and self._loop is _running_loop():
+            with anyio.CancelScope(shield=True):
+                await _without_idle_turns(own.aclose())
+                # In which asyncio closes the sockets.
+                await anyio.lowlevel.checkpoint()
 
 
-class _Handshake:
-    """A connection whose TLS handshake is under way; httpcore leaves it open if that is cancelled or takes too long."""
+class _Connecting:
+    """A connection over TLS that httpcore has not yet made sure to close when its task is cancelled."""
 
     _stream: Any = None
 
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """Hear from httpcore what it does."""
-        if event.endswith("connect_tcp.complete"):
+        if event.endswith(("connect_tcp.complete", "start_tls.complete")):
             self._stream = info["return_value"]
-        elif event.endswith("start_tls.complete"):
+            # Who is cancelled a little later leaves httpcore's pool with a connection that it never uses or closes.
+            await anyio.lowlevel.checkpoint_if_cancelled()
+        elif event.endswith("send_request_headers.started"):
             self._stream = None
 
     async def aclose(self) -> None:
-        """Close the connection if the handshake did not come to its end."""
+        """Close the connection if no request has begun on it."""
         if self._stream is not None:
             with anyio.CancelScope(shield=True):
-                await self._stream.aclose()
+                await _without_idle_turns(self._stream.aclose())
 
 
 class _AsyncAnswer:
-    """A ``Response`` of an ``AsyncClient`` whose body is read as it comes."""
+    """A ``Response`` of an ``AsyncClient``, but for the reading of its body."""
 
-    def __init__(self, response: Any) -> None:
+    def __init__(self, response: Any, transport: AsyncTransport) -> None:
         self.status: int = response.status_code
         self.headers: HeadersLike = response.headers
         self._response = response
-        self._chunks: AsyncIterator[bytes] = response.stream.__aiter__()
-        self._decoder = ContentDecoder(response.headers.get("content-encoding", ""))
+        self._transport = transport
+        self._stream = response.extensions.get("network_stream")
         self._finalizer = Finalizer()
-        self._limit = _limit_reads(response.extensions.get("network_stream"))
-
-    async def read(self, timeout: Optional[float]) -> bytes:
-        if self._limit is None:
-            with _fail_after(timeout):
-                return await self._read()
-        # The library sets a timer for each read of the socket as it is; a scope around it would double the cost.
-        self._limit.start(timeout)
-        try:
-            return await self._read()
-        finally:
-            self._limit.deadline = None
-
-    async def _read(self) -> bytes:
-        async for chunk in self._chunks:
-            data = self._decoder.decode(chunk)
-            if data:
-                return data
-        self._decoder.finish()
-        return b""
 
     async def aclose(self) -> None:
         with anyio.CancelScope(shield=True):
-            _refuse_surplus(self._response)
-            await self._response.aclose()
-            await self._exhaust()
+            await _without_idle_turns(self._close())
 
     def abort(self) -> None:
         self._finalizer.run(self.aclose)
 
-    async def _exhaust(self) -> None:
+    async def _close(self) -> None:
+        await self._response.aclose()
+        if self._transport.is_closed:
+            # The pool has been closed, and forgets what was then being connected.
+            await self._stream.aclose()
+
+
+class _AsyncHttp11Answer(_AsyncAnswer):
+    """An answer in HTTP/1.1."""
+
+    def __init__(self, response: Any, transport: AsyncTransport, http: Any) -> None:
+        super().__init__(response, transport)
+        self._body = _Http11Body(transport.library, http, _content_encoding(response))
+
+    async def read(self, timeout: Optional[float]) -> bytes:
+        body, end = self._body, _end_after(timeout)
+        try:
+            while True:
+                data = body.take()
+                if data is not None:
+                    return data
+                body.receive(await self._stream.read(_PIECE, timeout=_seconds_until(end)))
+        except body.errors as error:
+            raise body.named(error) from error
+
+    async def _close(self) -> None:
+        if not self._response.is_closed:
+            self._body.leave()
+        await super()._close()
+
+
+class _AnyAsyncAnswer(_AsyncAnswer):
+    """An answer in whatever the library speaks."""
+
+    def __init__(self, response: Any, transport: AsyncTransport) -> None:
+        super().__init__(response, transport)
+        self._chunks: AsyncIterator[bytes] = response.stream.__aiter__()
+        self._decoder = ContentDecoder(_content_encoding(response))
+
+    async def read(self, timeout: Optional[float]) -> bytes:
+        with _fail_after(timeout):
+            async for chunk in self._chunks:
+                data = self._decoder.decode(chunk)
+                if data:
+                    return data
+        self._decoder.finish()
+        return b""
+
+    async def _close(self) -> None:
+        await super()._close()
         # The library reads through generators within generators.  Dropped half-way, each would be left to the loop's
         # finaliser, which under trio is a warning; on a closed connection they all end at once.
         with suppress(Exception):
@@ -363,13 +579,41 @@ class _AsyncAnswer:
                 pass
 
 
-def _refuse_surplus(response: Any) -> None:
-    """Have the connection closed if more than the answer has come: httpcore would take it for the next answer."""
-    http: Any = response.stream
-    for name in ("_stream", "_httpcore_stream", "_stream", "_connection", "_h11_state"):
-        http = getattr(http, name, None)
-    if http is not None and http.trailing_data[0] and http.our_state is h11.DONE:
-        http.send(h11.ConnectionClosed())
+# So many turns may be left out, one after the other: who is cancelled may wait in turns until he is told.
+_IDLE_TURNS = 10
+
+
+@coroutine
+def _without_idle_turns(work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+    """Await `work` without the turns of asyncio's loop in which it waits for nothing.
+
+    anyio takes them for fairness, at each lock and at each closing; but a task that is cancelled in one leaves its
+    connection to httpcore's pool, which neither uses nor closes it any more.
+    """
+    step, idle = partial(work.send, None), 0
+    while True:
+        try:
+            waits_for = step()
+        except StopIteration as done:
+            return cast("T", done.value)
+        idle = idle + 1 if waits_for is None else 0
+        if 0 < idle <= _IDLE_TURNS:
+            step = partial(work.send, None)
+            continue
+        try:
+            answer = yield waits_for
+        except BaseException as error:
+            step = partial(work.throw, error)
+        else:
+            step = partial(work.send, answer)
+
+
+def _running_loop() -> Optional[asyncio.AbstractEventLoop]:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        # Under trio.
+        return None
 
 
 def _fail_after(seconds: Optional[float]) -> ContextManager[Any]:

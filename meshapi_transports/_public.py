@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import meshapi_core
@@ -15,8 +16,9 @@ def missing(extra: str) -> ImportError:
 
 
 def public_type(module: str, name: str) -> Any:
-    """The core's public object `name`, asked for as an attribute of `module`."""
+    """The core's public object `name`, asked for as an attribute of `module`, which has it from now on."""
     # Type checkers are shown no list of the names.
     if name in vars(meshapi_core)["__all__"]:
-        return getattr(meshapi_core, name)
+        value = vars(sys.modules[module])[name] = getattr(meshapi_core, name)
+        return value
     raise AttributeError(f"module {module!r} has no attribute {name!r}")

@@ -14,14 +14,16 @@ import base64
 import math
 import ssl
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from functools import lru_cache
-from typing import NamedTuple, TypeVar
+from functools import lru_cache, partial
+from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import h11
 import trio
+
+from ._tls import shared_context
 
 __all__ = [
     "ConnectError",
@@ -34,8 +36,6 @@ __all__ = [
     "ReadTimeout",
 ]
 
-_T = TypeVar("_T")
-
 _READ_SIZE = 64 * 1024
 _MAX_HEAD_SIZE = 64 * 1024
 # A stream does not tell how far a long send_all has come, so a long request goes out in pieces of this size; each has
@@ -44,6 +44,9 @@ _WRITE_SIZE = 64 * 1024
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _METHODS_WITH_CONTENT = frozenset({"PATCH", "POST", "PUT"})
+# All that h11 looks at to understand the response.
+_TELLING_FIELDS = frozenset({b"connection", b"host", b"upgrade"})
+_END_OF_REQUEST = h11.EndOfMessage()
 
 
 class PoolError(Exception):
@@ -83,6 +86,35 @@ class _Origin(NamedTuple):
         return f"{host}:{self.port}"
 
 
+class _Request:
+    """A request but for its content; as good for the next one with the same head.
+
+    Attributes:
+        origin: where to connect to.
+        event: what h11 has to know of it, which is no secret.
+    """
+
+    __slots__ = ("_head", "_length", "_tells_length", "event", "origin")
+
+    def __init__(self, origin: _Origin, request: h11.Request) -> None:
+        self.origin = origin
+        telling_fields = [field for field in request.headers if field[0] in _TELLING_FIELDS]
+        self.event = h11.Request(method=request.method, target=request.target, headers=telling_fields)
+        self._length = next((int(value) for name, value in request.headers if name == b"content-length"), None)
+        self._tells_length = request.method.decode() in _METHODS_WITH_CONTENT
+        self._head = h11.Connection(h11.CLIENT).send(request)[: -len(b"\r\n")]
+
+    def with_content(self, content: bytes) -> bytes:
+        """The bytes of the whole request."""
+        length = b""
+        if self._length is None:
+            if content or self._tells_length:
+                length = b"Content-Length: %d\r\n" % len(content)
+        elif self._length != len(content):
+            raise ValueError("the Content-Length header does not fit the content")
+        return b"".join((self._head, length, b"\r\n", content))
+
+
 class _Connection:
     """One stream, with the state of its HTTP/1.1; it serves one request at a time and knows nothing of the pool."""
 
@@ -106,19 +138,18 @@ class _Connection:
         # Nothing is due on an idle connection: what makes it readable is its end, or bytes that answer no request.
         return self._socket.is_readable()
 
-    async def ask(self, request: h11.Request, content: bytes, timeout: float) -> h11.Response:
-        """Send a whole request and return the head of its final response."""
-        try:
-            # h11 types what it returns as optional for the sake of ConnectionClosed events alone.
-            parts = [self._http.send(event) or b"" for event in (request, h11.Data(data=content), h11.EndOfMessage())]
-        except h11.LocalProtocolError:
-            raise ValueError("the Content-Length header does not fit the content") from None
-        data = memoryview(b"".join(parts))
+    async def ask(self, event: h11.Request, request: bytes, timeout: float) -> h11.Response:
+        """Send a whole request, of which `event` tells h11, and return the head of its final response."""
+        self._http.send(event)
+        self._http.send(_END_OF_REQUEST)
+        data = memoryview(request)
         with trio.CancelScope(deadline=trio.current_time() + timeout) as scope:
             try:
                 for start in range(0, len(data), _WRITE_SIZE):
                     await self._stream.send_all(data[start : start + _WRITE_SIZE])
-                    scope.deadline = trio.current_time() + timeout
+                    # A small request goes straight into the system's buffer, and takes nothing of the limit.
+                    if len(data) > _WRITE_SIZE:
+                        scope.deadline = trio.current_time() + timeout
             except trio.BrokenResourceError:
                 # A server may answer (say 413) and close before it has taken the whole request: its answer, if it
                 # came, can still be read, and if it did not, reading says why.
@@ -133,27 +164,22 @@ class _Connection:
 
     async def read_body(self, timeout: float) -> bytes:
         """Return the body bytes that are in, or the next to come; b"" at the end of the body."""
-        # One for all that has to come before there are bytes to return: framing can be spun out, too.
-        deadline = trio.current_time() + timeout
-        while not self.body_ended:
-            if self._drained:
-                with trio.CancelScope(deadline=deadline) as scope:
-                    await self._receive()
-                if scope.cancelled_caught:
-                    raise ReadTimeout(f"the server sent nothing for {timeout} seconds")
-            try:
+        data = b"" if self._drained or self.body_ended else self._take_body()
+        if data or self.body_ended:
+            return data
+        # One limit for all that has to come before there are bytes to return: framing can be spun out, too.
+        with trio.CancelScope(deadline=trio.current_time() + timeout):
+            while not (data or self.body_ended):
+                await self._receive()
                 data = self._take_body()
-            except h11.RemoteProtocolError as exc:
-                raise ConnectionLost("the connection ended, or sent what is not HTTP/1.1, amid a body") from exc
-            if data:
-                return data
-        return b""
+            return data
+        raise ReadTimeout(f"the server sent nothing for {timeout} seconds")
 
     def start_over(self) -> bool:
         """Make ready for the next request; return False where there can be none."""
         if not self.body_ended:
             # No one may have asked for the end of an empty body, or for the rest of one that came along with the head.
-            with suppress(h11.RemoteProtocolError):
+            with suppress(ConnectionLost):
                 self._take_body()
         unasked_for, _ = self._http.trailing_data
         if unasked_for or self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
@@ -180,22 +206,21 @@ class _Connection:
         return event if isinstance(event, h11.Response) else None
 
     def _take_body(self) -> bytes:
-        if self._body_error is not None:
-            raise self._body_error
         self._drained = False
         pieces: list[bytes] = []
         try:
+            if self._body_error is not None:
+                raise self._body_error
             event = self._http.next_event()
             while isinstance(event, h11.Data):
                 pieces.append(event.data)
                 event = self._http.next_event()
-        except h11.RemoteProtocolError as exc:
-            if not pieces:
-                raise
-            self._body_error = exc
-        else:
             self._drained = event is h11.NEED_DATA
             self.body_ended = type(event) is h11.EndOfMessage
+        except h11.RemoteProtocolError as exc:
+            if not pieces:
+                raise ConnectionLost("the connection ended, or sent what is not HTTP/1.1, amid a body") from exc
+            self._body_error = exc
         return b"".join(pieces)
 
 
@@ -243,11 +268,11 @@ class _Waiter:
 class ConnectionPool:
     """HTTP/1.1 connections over TCP, TLS or a proxy, kept for reuse; call `send` next, and `aclose` in the end.
 
-    A pool belongs to one `trio.run`; any number of its tasks may use it at once.
+    A pool belongs to one `trio.run` at a time; any number of its tasks may use it at once.
 
     Args:
-        ssl_context: for https; its ALPN protocols are set to http/1.1.  By default one context is made by
-            `ssl.create_default_context`, at the first https connection.
+        ssl_context: for https; its ALPN protocols are set to http/1.1.  By default it is the one that all clients of
+            this process share, made at the first https connection.
         proxy: ``http://[user:password@]host:port``, user and password percent-encoded.  Plain http requests are
             forwarded by it, https ones go through a CONNECT tunnel.
         max_connections: how many connections may be open at once, idle ones included; None for no limit.  At the limit
@@ -272,12 +297,20 @@ class ConnectionPool:
             raise ValueError("max_connections has to be at least 1, or None")
         if max_idle_connections < 0 or not idle_expiry >= 0:
             raise ValueError("max_idle_connections and idle_expiry have to be at least 0")
+        if ssl_context is not None:
+            ssl_context.set_alpn_protocols(["http/1.1"])
         self._ssl_context = ssl_context
         self._proxy = None if proxy is None else _Proxy(proxy)
+        # An API client sends requests with the same few heads again and again.
+        self._prepared = lru_cache(maxsize=64)(partial(_prepare, self._proxy))
         self._max_connections = math.inf if max_connections is None else max_connections
         self._max_idle_connections = max_idle_connections
         self._idle_expiry = idle_expiry
         self._closed = False
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._start_afresh()
+
+    def _start_afresh(self) -> None:
         # A slot is taken by each open connection and by each attempt to open one.  While anyone waits for a slot, all
         # are taken and no connection is idle: what gets free goes straight to the first in line.
         self._slots_taken = 0
@@ -322,16 +355,21 @@ class ConnectionPool:
         """
         if self._closed:
             raise PoolClosed("the connection pool is closed")
-        origin, host, target = _parse_url(url)
-        added_headers: list[tuple[str, str]] = []
-        if self._proxy is not None and origin.scheme == "http":
-            target = f"http://{host}{target}"
-            origin = self._proxy.origin
-            added_headers = self._proxy.headers
-        request = _build_request(method, target, host, [*headers, *added_headers], content)
-        connection = await self._take_connection(origin, connect_timeout)
-        response = await self._guard(connection, connection.ask(request, content, read_timeout))
-        return Exchange(self, connection, response)
+        token = trio.lowlevel.current_trio_token()
+        if token is not self._token:
+            self._move_to(token)
+        prepared = self._prepared(method, url, tuple(headers))
+        request = prepared.with_content(content)
+        self._close_expired_connections()
+        connection = self._pop_idle_connection(prepared.origin)
+        if connection is None:
+            connection = await self._take_connection(prepared.origin, connect_timeout)
+        try:
+            response = await connection.ask(prepared.event, request, read_timeout)
+        except BaseException as exc:
+            self._give_up(connection, exc)
+            raise
+        return Exchange(self, token, connection, response)
 
     async def aclose(self) -> None:
         """Close all connections, busy ones too; whatever is under way, and any later `send`, raises PoolClosed.
@@ -341,29 +379,31 @@ class ConnectionPool:
         self._closed = True
         for scope in self._connecting:
             scope.cancel()
+        self._close_all_connections()
+
+    def _close_all_connections(self) -> None:
         for connection in self._connections:
             connection.close()
         self._connections.clear()
         self._idle.clear()
         self._idle_by_origin.clear()
 
-    async def _guard(self, connection: _Connection, step: Awaitable[_T]) -> _T:
-        try:
-            return await step
-        except trio.ClosedResourceError as exc:
-            self._close_connection(connection)
-            if self._closed:
-                raise PoolClosed("the connection pool was closed while a request was under way") from exc
-            raise
-        except BaseException:
-            self._close_connection(connection)
-            raise
+    def _move_to(self, token: trio.lowlevel.TrioToken) -> None:
+        """Forget what is left of an earlier `trio.run`: its clock, its tasks and so its connections."""
+        if self._token is not None:
+            with suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(_nothing)
+                raise RuntimeError("the connection pool is in use in another event loop, by another trio.run")
+            self._close_all_connections()
+            self._start_afresh()
+        self._token = token
+
+    def _give_up(self, connection: _Connection, error: BaseException) -> None:
+        self._close_connection(connection)
+        if self._closed and isinstance(error, trio.ClosedResourceError):
+            raise PoolClosed("the connection pool was closed while a request was under way") from error
 
     async def _take_connection(self, origin: _Origin, timeout: float) -> _Connection:
-        self._close_expired_connections()
-        connection = self._pop_idle_connection(origin)
-        if connection is not None:
-            return connection
         with trio.CancelScope(deadline=trio.current_time() + timeout) as scope:
             self._connecting.add(scope)
             try:
@@ -442,11 +482,11 @@ class ConnectionPool:
             raise
 
     async def _start_tls(self, tcp_stream: trio.SocketStream, origin: _Origin) -> trio.abc.Stream:
-        if self._ssl_context is None:
-            self._ssl_context = ssl.create_default_context()
-        self._ssl_context.set_alpn_protocols(["http/1.1"])
+        context = self._ssl_context or shared_context()
         try:
-            stream = trio.SSLStream(tcp_stream, self._ssl_context, server_hostname=origin.host, https_compatible=True)
+            # An end of TCP that TLS does not confirm ends nothing, also where the length of a body is not known
+            # (RFC 9112, section 9.8).
+            stream = trio.SSLStream(tcp_stream, context, server_hostname=origin.host, https_compatible=False)
             await stream.do_handshake()
         except (trio.BrokenResourceError, ValueError) as exc:
             raise ConnectError(f"the TLS handshake with {origin.authority} failed: {exc.__cause__ or exc}") from exc
@@ -485,8 +525,7 @@ class ConnectionPool:
         return None
 
     def _close_expired_connections(self) -> None:
-        expired = trio.current_time() - self._idle_expiry
-        while self._idle and next(iter(self._idle)).idle_since <= expired:
+        while self._idle and next(iter(self._idle)).idle_since + self._idle_expiry <= trio.current_time():
             self._close_longest_idle_connection()
 
     def _close_longest_idle_connection(self) -> None:
@@ -515,10 +554,18 @@ class Exchange:
     status: int
     headers: list[tuple[bytes, bytes]]
 
-    def __init__(self, pool: ConnectionPool, connection: _Connection, response: h11.Response) -> None:
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        token: trio.lowlevel.TrioToken,
+        connection: _Connection,
+        response: h11.Response,
+    ) -> None:
         self.status = response.status_code
-        self.headers = list(response.headers)
+        # To iterate over h11's own object takes ten times as long.
+        self.headers = [(name.lower(), value) for name, value in response.headers.raw_items()]
         self._pool = pool
+        self._token = token
         self._connection = connection
         self._closed = False
 
@@ -541,20 +588,52 @@ class Exchange:
         """
         if self._closed:
             raise trio.ClosedResourceError("the exchange is closed")
-        return await self._pool._guard(self._connection, self._connection.read_body(timeout))  # pyright: ignore[reportPrivateUsage]
+        try:
+            return await self._connection.read_body(timeout)
+        except BaseException as exc:
+            self._pool._give_up(self._connection, exc)  # pyright: ignore[reportPrivateUsage]
+            raise
 
     async def aclose(self) -> None:
         """Give the connection back for reuse if the body was read to its end, and close it at once if it was not.
 
         This never waits, works in a cancelled scope, and may be called again.
         """
+        self._close()
+
+    def abort(self) -> None:
+        """Have done what `aclose` does, as soon as may be; from any thread, and from where nothing can be awaited."""
+        # After the run there is nothing left to close.
+        with suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self._close)
+
+    def _close(self) -> None:
         if not self._closed:
             self._closed = True
             self._pool._give_back(self._connection)  # pyright: ignore[reportPrivateUsage]
 
 
-# An API client asks for the same few URLs again and again.
-@lru_cache(maxsize=64)
+def _nothing() -> None:
+    """Do nothing."""
+
+
+def _prepare(proxy: _Proxy | None, method: str, url: str, headers: tuple[tuple[str, str], ...]) -> _Request:
+    origin, host, target = _parse_url(url)
+    fields = list(headers)
+    if proxy is not None and origin.scheme == "http":
+        target = f"http://{host}{target}"
+        origin = proxy.origin
+        fields += proxy.headers
+    names = {name.lower() for name, _ in fields}
+    if "host" not in names:
+        fields.insert(0, ("Host", host))
+    with suppress(h11.LocalProtocolError, UnicodeEncodeError):
+        request = h11.Request(method=method, target=target, headers=fields)
+        if request.method != b"CONNECT" and "transfer-encoding" not in names:
+            return _Request(origin, request)
+    raise ValueError("the method, URL, or name or value of a header is not one that HTTP/1.1 can carry")
+
+
 def _parse_url(url: str) -> tuple[_Origin, str, str]:
     """Return a URL's origin, its Host header and its target in origin-form."""
     parts = _split_url(url, "the URL")
@@ -579,16 +658,3 @@ def _split_url(url: str, what: str) -> SplitResult:
 
 def _origin_of(parts: SplitResult) -> _Origin:
     return _Origin(parts.scheme, parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme])
-
-
-def _build_request(method: str, target: str, host: str, headers: list[tuple[str, str]], content: bytes) -> h11.Request:
-    names = {name.lower() for name, _ in headers}
-    if "host" not in names:
-        headers.insert(0, ("Host", host))
-    if (content or method in _METHODS_WITH_CONTENT) and names.isdisjoint({"content-length", "transfer-encoding"}):
-        headers.append(("Content-Length", str(len(content))))
-    with suppress(h11.LocalProtocolError, UnicodeEncodeError):
-        request = h11.Request(method=method, target=target, headers=headers)
-        if request.method != b"CONNECT":
-            return request
-    raise ValueError("the method, URL, or name or value of a header is not one that HTTP/1.1 can carry")

@@ -9,7 +9,9 @@ import asyncio
 import math
 import sys
 import time
-from typing import TYPE_CHECKING, Any, AsyncIterator, Optional
+from contextlib import suppress
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, AsyncIterator, Callable, Dict, Optional, Tuple
 
 from meshapi_core import Failure, Request, Timeout
 
@@ -19,16 +21,19 @@ from ._content_coding import ContentCodingError, ContentDecoder
 from ._core import ClientOptions as ClientOptions
 from ._driver import IDLE_SECONDS, FailureTable, headers_of
 from ._faces._async.client import AsyncMeshAPI as _AsyncMeshAPI
-from ._finalizer import Finalizer
 from ._public import missing, public_type
 
 try:
     import aiohttp
     import yarl
+    from aiohttp import http_writer
+    from aiohttp.client_proto import ResponseHandler
     from aiohttp.http_exceptions import HttpProcessingError
     from multidict import CIMultiDict, CIMultiDictProxy
 except ImportError as error:
     raise missing("aiohttp") from error
+
+_untyped_writer: Any = http_writer
 
 if sys.version_info >= (3, 11):
     from asyncio import timeout as _fail_after
@@ -107,21 +112,35 @@ def _timeout_of(session: Optional[aiohttp.ClientSession]) -> Optional[Timeout]:
 
 
 class _Transport:
-    """Calls over an ``aiohttp.ClientSession``."""
+    """Calls over an ``aiohttp.ClientSession``, or straight over its connections where the session is ours."""
 
     failures = _FAILURES
     sleep = staticmethod(asyncio.sleep)
     current_time = staticmethod(time.monotonic)
 
     def __init__(self, session: Optional[aiohttp.ClientSession]) -> None:
-        self._is_own = session is None
-        self._session = session
+        self._injected = session
+        # A session belongs to the loop in which it is made.
+        self._own: Dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
+        # Most requests of the core have one and the same head.
+        self._prepared = lru_cache(maxsize=32)(_prepare)
 
     async def send(self, request: Request, timeout: Timeout) -> _Answer:
-        session = self._session_here()
-        headers = dict(headers_of(request, is_own=self._is_own))
+        loop = asyncio.get_running_loop()
+        session = self._injected or self._own.get(loop) or await self._open_session(loop)
+        if session._loop is not loop:  # pyright: ignore[reportPrivateUsage]
+            raise RuntimeError("the client's session belongs to another event loop than the one that runs")
+        if self._injected is not None or len(request.content or b"") > _LARGE:
+            return await self._send_by(session, request, timeout)
+        if timeout.total is None:
+            return await self._send_directly(session, request, timeout)
+        async with _fail_after(timeout.total):
+            return await self._send_directly(session, request, timeout)
+
+    async def _send_by(self, session: aiohttp.ClientSession, request: Request, timeout: Timeout) -> _Answer:
+        headers = dict(headers_of(request, is_own=self._injected is None))
         middlewares = None
-        if not self._is_own and (session.auth is not None or session.trust_env):
+        if session is self._injected and (session.auth is not None or session.trust_env):
             # aiohttp refuses our header beside the session's auth or that of .netrc, so it is set in the end.
             middlewares = (*session._middlewares, _authorizing(headers.pop("Authorization")))  # pyright: ignore[reportPrivateUsage]
         upload = _Upload(request.content or b"", timeout)
@@ -136,42 +155,115 @@ class _Transport:
                     headers=headers,
                     middlewares=middlewares,
                     data=upload if upload.is_large else request.content,
-                    timeout=aiohttp.ClientTimeout(connect=timeout.connect, sock_read=timeout.idle),
+                    timeout=_limits(timeout.connect, timeout.idle),
                     allow_redirects=False,
                     raise_for_status=False,
                     auto_decompress=False,
                 )
-        except aiohttp.ClientResponseError as error:
-            _forget_request(error)
+        except aiohttp.ClientError as error:
+            _forget_secrets(error)
             raise
-        return _Answer(response, timeout.idle)
+        return _Answer(response.status, response.headers, response.content, response.connection, response.close)
 
-    async def aclose(self) -> None:
-        if self._is_own and self._session is not None:
-            await self._session.close()
+    async def _send_directly(self, session: aiohttp.ClientSession, request: Request, timeout: Timeout) -> _Answer:
+        """Send a small request over a connection of our own session, but without the session.
 
-    def _session_here(self) -> aiohttp.ClientSession:
-        # Made at the first call, since a session belongs to the loop in which it is made.
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=_Connector(limit=0, keepalive_timeout=IDLE_SECONDS),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                # What the other libraries take at least; a gateway behind a few proxies can send such fields.
+        What that does for others (cookies, redirects, traces, a task that writes) is a third of what a request costs.
+        """
+        prepared, head = self._prepared(request.method, request.url, request.headers)
+        connector: Any = session.connector
+        try:
+            connection = await connector.connect(prepared, [], _limits(timeout.connect, timeout.idle))
+        except asyncio.TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError("there was no connection in time") from error
+        protocol = connection.protocol
+        try:
+            protocol.set_response_params(
+                skip_payload=request.method == "HEAD",
+                read_until_eof=True,
+                auto_decompress=False,
+                read_timeout=timeout.idle,
                 max_line_size=_MAX_FIELD_SIZE,
                 max_field_size=_MAX_FIELD_SIZE,
             )
-            # Trying again is for the core to decide; for GET, aiohttp would on its own.
-            self._session._retry_connection = False  # pyright: ignore[reportPrivateUsage]
-        return self._session
+            if not protocol.is_connected():
+                raise aiohttp.ServerDisconnectedError
+            content = request.content or b""
+            length = b"Content-Length: %d\r\n" % len(content) if content or request.method != "GET" else b""
+            protocol.transport.write(b"".join((head, length, b"\r\n", content)))
+            protocol.start_timeout()
+            message, body = await protocol.read()
+            while 100 <= message.code < 200 and message.code != 101:
+                message, body = await protocol.read()
+        except BaseException:
+            connection.close()
+            raise
+        body.on_eof(connection.release)
+        return _Answer(message.code, message.headers, body, connection, connection.close)
+
+    async def aclose(self) -> None:
+        sessions, self._own = self._own, {}
+        for loop, session in sessions.items():
+            if loop is asyncio.get_running_loop() or loop.is_closed():
+                await session.close()
+            else:
+                asyncio.run_coroutine_threadsafe(session.close(), loop)
+
+    async def _open_session(self, loop: asyncio.AbstractEventLoop) -> aiohttp.ClientSession:
+        session = self._own[loop] = _own_session(loop)
+        for ended in [each for each in self._own if each.is_closed()]:
+            # Its sockets, which only their loop could have closed, are closed as they are collected.
+            await self._own.pop(ended).close()
+        return session
 
 
-def _forget_request(error: aiohttp.ClientResponseError) -> None:
+def _own_session(loop: asyncio.AbstractEventLoop) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS)
+    make_connection: Any = partial(_Connection, loop)
+    connector._factory = make_connection  # pyright: ignore[reportPrivateUsage]
+    session = aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        # What the other libraries take at least; a gateway behind a few proxies can send such fields.
+        max_line_size=_MAX_FIELD_SIZE,
+        max_field_size=_MAX_FIELD_SIZE,
+    )
+    # Trying again is for the core to decide; for GET, aiohttp would on its own.
+    session._retry_connection = False  # pyright: ignore[reportPrivateUsage]
+    return session
+
+
+def _prepare(method: str, url: str, headers: Tuple[Tuple[str, str], ...]) -> Tuple[aiohttp.ClientRequest, bytes]:
+    """What a connector has to know of a request, which is no secret, and its head but for the Content-Length."""
+    fields = headers_of(Request(method, url, headers))
+    prepared = aiohttp.ClientRequest(
+        method, yarl.URL(url, encoded=True), headers=fields, loop=asyncio.get_running_loop()
+    )
+    prepared.headers.popall("Content-Length", None)
+    first_line = f"{method} {prepared.url.raw_path_qs} HTTP/1.1"
+    head: bytes = _untyped_writer._serialize_headers(first_line, prepared.headers)
+    prepared.headers.clear()
+    return prepared, head[: -len(b"\r\n")]
+
+
+@lru_cache(maxsize=8)
+def _limits(connect: Optional[float], idle: Optional[float]) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(connect=connect, sock_read=idle)
+
+
+def _forget_secrets(error: BaseException) -> None:
     """Take out of `error` the headers of the request, which hold the key, and a proxy's address, with its password."""
-    told = error.request_info
-    no_headers: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
-    error.request_info = aiohttp.RequestInfo(told.real_url, told.method, no_headers, told.real_url)
-    error.args = (error.request_info, ())
-    error.history = ()
+    told: Any = error
+    if isinstance(error, aiohttp.ClientResponseError):
+        # What asked a proxy for a tunnel has the proxy's address, too.
+        url = told.request_info.real_url.with_user(None)
+        no_headers: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
+        told.request_info = aiohttp.RequestInfo(url, told.request_info.method, no_headers, url)
+        told.args = (told.request_info, ())
+        told.history = ()
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        told._conn_key = told._conn_key._replace(proxy=None, proxy_auth=None)
+        told.args = (told._conn_key, told.os_error)
 
 
 def _authorizing(header: str) -> aiohttp.ClientMiddlewareType:
@@ -184,14 +276,19 @@ def _authorizing(header: str) -> aiohttp.ClientMiddlewareType:
     return authorize
 
 
-class _Connector(aiohttp.TCPConnector):
-    """Uses no connection again on which something came while it was idle."""
+class _Connection(ResponseHandler):
+    """A connection of our own session."""
 
-    async def _get(self, key: Any, traces: Any) -> Any:
-        for protocol, _ in self._conns.get(key, ()):
-            if protocol.should_close:
-                protocol.close()
-        return await super()._get(key, traces)
+    def is_connected(self) -> bool:
+        # Not to be used again, either, if something came on it while it was idle.
+        return super().is_connected() and not self.should_close
+
+    def close(self) -> None:
+        # What the server has not taken yet would keep the connection open until it does.
+        transport: Any = self.transport
+        if transport is not None and transport.get_write_buffer_size():
+            transport.abort()
+        super().close()
 
 
 class _Upload:
@@ -230,64 +327,98 @@ class _Upload:
 
 
 class _Answer:
-    """An ``aiohttp.ClientResponse`` whose body is read as it comes."""
+    """An answer whose body is read as it comes.
 
-    def __init__(self, response: aiohttp.ClientResponse, read_timeout: Optional[float]) -> None:
-        self.status = response.status
-        self.headers = response.headers
-        self._response = response
-        self._read_timeout = read_timeout
-        self._decoder = ContentDecoder(response.headers.get("Content-Encoding", ""))
-        self._finalizer = Finalizer()
+    Args:
+        status: the status code.
+        headers: the header fields.
+        content: the body.
+        connection: what it comes over; ``None`` if all of it is in.
+        close: closes that connection.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        headers: CIMultiDictProxy[str],
+        content: aiohttp.StreamReader,
+        connection: Any,
+        close: Callable[[], None],
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        codings = headers.getall("Content-Encoding", ())
+        self._decoder = ContentDecoder(", ".join(codings)) if codings else None
+        self._content = content
+        self._connection = connection
+        self._close_connection = close
+        self._loop = asyncio.get_running_loop()
         self._deadline = math.inf
         self._timer: Optional[asyncio.TimerHandle] = None
-        if response.connection is not None:
-            _tell_of_loss(response.connection.protocol)
+        if self._is_connected:
+            protocol = connection.protocol
+            # aiohttp's own limit is that of each read of the socket, whatever it brings; from here on `read` has one.
+            protocol.read_timeout = None
+            protocol.start_timeout()
+            _tell_of_loss(protocol)
+
+    @property
+    def _is_connected(self) -> bool:
+        # At the end of the body the connection goes back to the pool, and knows no protocol any more.
+        return self._connection is not None and self._connection.protocol is not None
 
     async def read(self, timeout: Optional[float]) -> bytes:
-        if timeout is None or timeout != self._read_timeout:
-            async with _fail_after(timeout):
-                return await self._read()
-        # A scope around each read would double its cost; and aiohttp's own limit is that of each read of the socket,
-        # whatever it brings.
-        loop = asyncio.get_running_loop()
-        self._deadline = loop.time() + timeout
-        if self._timer is None:
-            self._timer = loop.call_at(self._deadline, self._look_at_the_clock, loop)
+        content = self._content
         try:
-            return await self._read()
+            while not content.at_eof():
+                # Also what had arrived before the connection broke, which aiohttp would forget.
+                data = content._read_nowait(-1)  # pyright: ignore[reportPrivateUsage]
+                if not data:
+                    self._expect_data_within(timeout)
+                    data = await content.readany()
+                if self._decoder is not None:
+                    data = self._decoder.decode(data)
+                if data:
+                    return data
         finally:
             self._deadline = math.inf
+        if self._decoder is not None:
+            self._decoder.finish()
+        return b""
 
-    def _look_at_the_clock(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _expect_data_within(self, seconds: Optional[float]) -> None:
+        # A scope around each read would double its cost; this timer is set once for many of them.
+        if seconds is None or self._deadline != math.inf:
+            return
+        self._deadline = self._loop.time() + seconds
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._deadline, self._look_at_the_clock)
+        elif self._timer.when() > self._deadline:
+            self._timer.cancel()
+            self._timer = self._loop.call_at(self._deadline, self._look_at_the_clock)
+
+    def _look_at_the_clock(self) -> None:
         self._timer = None
-        if loop.time() >= self._deadline:
-            self._response.content.set_exception(aiohttp.SocketTimeoutError("nothing came in time"))
-        elif self._deadline != math.inf:
-            self._timer = loop.call_at(self._deadline, self._look_at_the_clock, loop)
-
-    async def _read(self) -> bytes:
-        content = self._response.content
-        while True:
-            # Once the connection has broken, aiohttp forgets what had arrived before.
-            data = b"" if content.exception() is None else content._read_nowait(-1)  # pyright: ignore[reportPrivateUsage]
-            if not data:
-                data = await content.readany()
-            if not data:
-                self._decoder.finish()
-                return b""
-            data = self._decoder.decode(data)
-            if data:
-                return data
+        if self._deadline == math.inf:
+            return
+        if self._loop.time() < self._deadline:
+            self._timer = self._loop.call_at(self._deadline, self._look_at_the_clock)
+        elif not self._content._buffer:  # pyright: ignore[reportPrivateUsage]
+            self._content.set_exception(aiohttp.SocketTimeoutError("nothing came in time"))
 
     async def aclose(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        # At the end of the body aiohttp has given the connection back already, and there is nothing left to close.
-        self._response.close()
+        self._close()
 
     def abort(self) -> None:
-        self._finalizer.run(self.aclose)
+        # After the loop there is nothing left to close.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._close)
+
+    def _close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._is_connected:
+            self._close_connection()
 
 
 def _tell_of_loss(protocol: Any) -> None:

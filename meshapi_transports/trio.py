@@ -15,9 +15,8 @@ from ._async import AsyncItems as AsyncItems
 from ._async import AsyncStream as AsyncStream
 from ._content_coding import ContentCodingError, ContentDecoder
 from ._core import ClientOptions as ClientOptions
-from ._driver import IDLE_CONNECTIONS, IDLE_SECONDS, FailureTable, headers_of
+from ._driver import IDLE_SECONDS, FailureTable, headers_of
 from ._faces._async.client import AsyncMeshAPI as _AsyncMeshAPI
-from ._finalizer import Finalizer
 from ._public import missing, public_type
 
 try:
@@ -41,6 +40,10 @@ _FAILURES: FailureTable = {
     ContentCodingError: Failure.CONNECTION_LOST,
     trio.TooSlowError: Failure.TIMEOUT,
 }
+
+
+# Of those that a crowd of calls leaves behind, enough for the next crowd: a new one costs more than a request.
+_IDLE_CONNECTIONS = 1000
 
 
 class AsyncMeshAPI(_AsyncMeshAPI):
@@ -73,15 +76,21 @@ class _Transport:
     def __init__(self, pool: Optional[ConnectionPool]) -> None:
         self._is_own = pool is None
         self._pool = (
-            ConnectionPool(max_idle_connections=IDLE_CONNECTIONS, idle_expiry=IDLE_SECONDS) if pool is None else pool
+            ConnectionPool(max_idle_connections=_IDLE_CONNECTIONS, idle_expiry=IDLE_SECONDS) if pool is None else pool
         )
+        self._core_headers: object = None
+        self._headers: tuple[tuple[str, str], ...] = ()
 
     async def send(self, request: Request, timeout: Timeout) -> _Answer:
+        # Most requests of the core have one and the same tuple.
+        if request.headers is not self._core_headers:
+            self._core_headers = request.headers
+            self._headers = tuple(headers_of(request))
         with _fail_after(timeout.total):
             exchange = await self._pool.send(
                 request.method,
                 request.url,
-                headers_of(request),
+                self._headers,
                 request.content or b"",
                 connect_timeout=_seconds(timeout.connect),
                 read_timeout=_seconds(timeout.idle),
@@ -101,12 +110,10 @@ class _Answer:
         self.headers = exchange.headers
         self._exchange = exchange
         codings = [value.decode("latin-1") for name, value in exchange.headers if name == b"content-encoding"]
-        self._is_coded = bool(codings)
-        self._decoder = ContentDecoder(", ".join(codings))
-        self._finalizer = Finalizer()
+        self._decoder = ContentDecoder(", ".join(codings)) if codings else None
 
     async def read(self, timeout: Optional[float]) -> bytes:
-        if not self._is_coded:
+        if self._decoder is None:
             # The pool keeps the limit itself; another scope would only cost time.
             return await self._exchange.read(_seconds(timeout))
         with _fail_after(timeout):
@@ -123,7 +130,7 @@ class _Answer:
         await self._exchange.aclose()
 
     def abort(self) -> None:
-        self._finalizer.run(self.aclose)
+        self._exchange.abort()
 
 
 def _seconds(limit: Optional[float]) -> float:

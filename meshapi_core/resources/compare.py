@@ -124,7 +124,8 @@ def assemble_events(events: Sequence[CompareStreamEvent]) -> Assembled:
     verdict: Dict[str, Any] = {}
     for event in events:
         if event.model is None or (event.event or "").startswith("comparison"):
-            add_text(verdict, "comparison", event.delta or "")
+            if event.delta:
+                add_text(verdict, "comparison", event.delta)
             _add(comparison, event, _FIELDS_OF_ALL)
         else:
             result = results.setdefault(event.model, {"model": event.model})
@@ -134,8 +135,7 @@ def assemble_events(events: Sequence[CompareStreamEvent]) -> Assembled:
             if not isinstance(result.get("error"), (str, type(None))):
                 # Whatever the provider said; in a whole answer it is a text.
                 result["error"] = json.dumps(result["error"], ensure_ascii=False)
-    if verdict.get("comparison"):
-        comparison = {**verdict, **comparison}
+    comparison = {**verdict, **comparison}
     comparison.setdefault("results", list(results.values()))
     is_complete = comparison.get("total_latency_ms") is not None or any(event.event == "done" for event in events)
     return Assembled(joined(comparison), is_complete)

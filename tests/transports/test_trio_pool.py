@@ -1179,6 +1179,56 @@ async def test_closing_just_as_a_connection_is_handed_over():
         await pool.aclose()
 
 
+async def test_exchange_aborted_from_another_thread():
+    """An exchange can be aborted where nothing can be awaited; its connection is closed soon, and once."""
+    script = once(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
+    async with serving(script) as server, pooling(max_connections=1) as pool:
+        exchange = await pool.send("GET", server.url, [])
+        await trio.to_thread.run_sync(exchange.abort)
+        await server.until_all_closed()
+        assert pool._slots_taken == 0
+        await exchange.aclose()
+        assert pool._slots_taken == 0
+
+
+def in_a_run_of_its_own(main, *args):
+    """Run an async function to its end in another thread, by a `trio.run` of its own."""
+    return trio.to_thread.run_sync(partial(trio.run, main, *args))
+
+
+async def test_pool_in_one_run_after_the_other():
+    """A pool that was used in a run that has ended works in the next one, over new connections."""
+
+    async def use(url):
+        assert await fetch(pool, url) == b"ok"
+        # Left open when its run ends, and told to close after that.
+        left.append(await pool.send("GET", url, []))
+
+    left = []
+    async with serving(answering) as server, pooling(max_connections=2) as pool:
+        for number in (1, 2, 3):
+            await in_a_run_of_its_own(use, server.url)
+            assert server.accepted == number
+        for exchange in left:
+            exchange.abort()
+        assert await fetch(pool, server.url) == b"ok"
+        assert len(pool._connections) == pool._slots_taken == 1
+
+
+async def test_pool_in_two_runs_at_once():
+    """A pool that another run uses says so, and goes on working there."""
+
+    async def use(url):
+        with pytest.raises(RuntimeError, match="in use in another event loop"):
+            await pool.send("GET", url, [])
+
+    async with serving(answering) as server, pooling() as pool:
+        assert await fetch(pool, server.url) == b"ok"
+        await in_a_run_of_its_own(use, server.url)
+        assert await fetch(pool, server.url) == b"ok"
+        assert server.accepted == 1
+
+
 async def test_exchange_given_back_to_a_closed_pool():
     """An exchange that is closed after its pool does nothing more."""
     async with serving(answering) as server, pooling() as pool:
@@ -1286,10 +1336,28 @@ async def test_server_without_tls(response, certificates):
 
 
 async def test_body_over_tls_ends_with_its_connection(certificates):
-    """The end of a TLS connection, without close_notify, ends a body of unknown length."""
-    script = once(b"HTTP/1.0 200 OK\r\n\r\nall of it", then=None)
+    """The end of a TLS connection ends a body of unknown length."""
+
+    async def say_goodbye(peer):
+        await peer.stream.unwrap()
+
+    script = once(b"HTTP/1.0 200 OK\r\n\r\nall of it", then=say_goodbye)
     async with serving(script, certificates.server) as server, pooling(ssl_context=certificates.client()) as pool:
         assert await fetch(pool, server.url) == b"all of it"
+
+
+@pytest.mark.skipif(
+    ssl.create_default_context().options & getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0),
+    reason="this Python has OpenSSL overlook it",
+)
+async def test_body_over_tls_does_not_end_with_tcp(certificates):
+    """The end of TCP alone, which anyone on the line can forge, ends no body of unknown length."""
+    script = once(b"HTTP/1.0 200 OK\r\n\r\nhalf of it", then=None)
+    async with serving(script, certificates.server) as server, pooling(ssl_context=certificates.client()) as pool:
+        exchange = await pool.send("GET", server.url, [])
+        assert await exchange.read() == b"half of it"
+        with pytest.raises(ConnectionLost):
+            await exchange.read()
 
 
 async def test_truncated_body_over_tls(certificates):
@@ -1300,8 +1368,8 @@ async def test_truncated_body_over_tls(certificates):
             await fetch(pool, server.url)
 
 
-async def test_default_context_is_made_once_and_late(certificates, monkeypatch):
-    """The default TLS context is made for the first https connection, and serves all the others."""
+async def test_default_context_is_made_late(certificates, monkeypatch):
+    """The TLS context that all share is asked for at the first https connection, and no earlier."""
     made = []
 
     def make():
@@ -1309,12 +1377,12 @@ async def test_default_context_is_made_once_and_late(certificates, monkeypatch):
         return trusting
 
     trusting = certificates.client()
-    monkeypatch.setattr(ssl, "create_default_context", make)
+    monkeypatch.setattr(_trio_pool, "shared_context", make)
     async with serving(answering, certificates.server) as server, serving(answering) as plain, pooling() as pool:
         await fetch(pool, plain.url)
         assert made == []
         exchanges = [await pool.send("GET", server.url, []) for _ in range(3)]
-        assert (len(made), server.accepted) == (1, 3)
+        assert (len(made), server.accepted) == (3, 3)
         for exchange in exchanges:
             await exchange.aclose()
 
@@ -1455,6 +1523,7 @@ def everything_about(error):
         ("GET", "http://127.0.0.1/", [("Authorization", f"Bearer {SECRET}\r\nX: y")], b""),
         ("GET", "http://127.0.0.1/", [("Authorization", f"Bearer {SECRET}é")], b""),
         ("GET", "http://127.0.0.1/", [(f"Bad name {SECRET}", "")], b""),
+        ("GET", "http://127.0.0.1/", [("Transfer-Encoding", "chunked")], b""),
         ("G T", "http://127.0.0.1/", [], b""),
         ("CONNECT", "http://127.0.0.1/", [], b""),
     ],
