@@ -270,9 +270,9 @@ class AsyncItems(BaseItems[E]):
 
     async def _advance(self) -> None:
         try:
-            if await self._run.step():
-                self._events = self._call.events()
-            else:
+            goes_on = await self._run.step()
+            self._events = self._call.events()
+            if not goes_on:
                 await self._run.drain()
                 self._is_closed = True
             if not self._waits_for_events:

@@ -255,9 +255,9 @@ class Items(BaseItems[E]):
 
     def _advance(self) -> None:
         try:
-            if self._run.step():
-                self._events = self._call.events()
-            else:
+            goes_on = self._run.step()
+            self._events = self._call.events()
+            if not goes_on:
                 self._run.drain()
                 self._is_closed = True
             if not self._waits_for_events:

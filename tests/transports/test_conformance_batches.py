@@ -497,6 +497,16 @@ NAMES = ["a", "Grüße", "世界 🌍", "line\u2028separator\x85"]
 FILE = b"\xef\xbb\xbf" + b"\r\n".join(map(line, NAMES)).strip()
 
 
+async def test_results_that_are_there_already(face):
+    """What came with the batch itself is given without a request."""
+    lines = [{"custom_id": name, "response": {"status_code": 200, "body": {}}} for name in NAMES]
+    batch = BatchObject(id="batch_1", status="completed", results=lines)
+    with RawServer(replies()) as server:
+        async with face.client(server) as client:
+            assert [result.custom_id async for result in client.batches.results(batch)] == NAMES
+        assert server.accepted == 0
+
+
 @pytest.mark.parametrize("size", [1, 7, 10000])
 async def test_lines_in_any_pieces(face, size):
     """However a file is cut into pieces, its lines are the same, the last one's end missing or not."""
