@@ -10,7 +10,8 @@ __all__ = ["ACCEPT_ENCODING", "ContentCodingError", "ContentDecoder"]
 ACCEPT_ENCODING = "gzip, deflate"
 """What `ContentDecoder` can undo, for the request's ``Accept-Encoding``."""
 
-# More than any piece that is read at once can become in one coding; what is coded twice to become so large is a trap.
+# One coding makes a thousand bytes of one at most, one within another a million.  What makes so many of the few that
+# are read at once is a trap.
 _MAX_PIECE = 1 << 27
 
 _GZIP = 16 + zlib.MAX_WBITS

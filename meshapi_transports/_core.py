@@ -84,7 +84,8 @@ def make_core(options: ClientOptions, injected_timeout: Optional[Timeout]) -> Me
     if _is_overheard(config.base_url):
         # The client that is being made is what its user wrote: past this function and the two that make a client.
         warnings.warn(f"the key travels in clear to {config.base_url}: use https://", stacklevel=4)
-    return MeshAPICore(config, jitter=_jitter, observer=Announcer(options.get("observers") or ()))
+    observer = Announcer(options.get("observers") or (), config.token)
+    return MeshAPICore(config, jitter=_jitter, observer=observer)
 
 
 def _is_overheard(base_url: str) -> bool:

@@ -20,16 +20,21 @@ __all__ = ["Announcer"]
 
 _LOGGER = logging.getLogger("meshapi")
 
+# What is shorter is no key but a stand-in for one, such as "test", and part of many a word.
+_SHORTEST_SECRET = 8
+
 
 class Announcer:
     """An observer that tells all others, and the log; it is false while nobody wants to know.
 
     Args:
         observers: the client's; what one of them raises is logged, and stops neither the others nor the call.
+        secret: what the log must not hold, though a server may put it into the name of a request.
     """
 
-    def __init__(self, observers: Iterable[Observer]) -> None:
+    def __init__(self, observers: Iterable[Observer], secret: str = "") -> None:
         self._observers = tuple(observers)
+        self._secret = secret if len(secret) >= _SHORTEST_SECRET else ""
         for observer in self._observers:
             if not callable(observer):
                 raise ValueError(f"observers must be callables that take an event, not {observer!r}")
@@ -40,7 +45,7 @@ class Announcer:
     def __call__(self, event: CallEvent) -> None:
         level, message = _told(event)
         if _LOGGER.isEnabledFor(level):
-            _LOGGER.log(level, "%s", message)
+            _LOGGER.log(level, "%s", message.replace(self._secret, "[redacted]") if self._secret else message)
         for observer in self._observers:
             try:
                 observer(event)

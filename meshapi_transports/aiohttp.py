@@ -405,6 +405,9 @@ class _Answer:
             self._timer = self._loop.call_at(self._deadline, self._look_at_the_clock)
         elif not self._content._buffer:  # pyright: ignore[reportPrivateUsage]
             self._content.set_exception(aiohttp.SocketTimeoutError("nothing came in time"))
+        else:
+            # What has come is read first; decoded, it may be nothing at all.
+            self._timer = self._loop.call_later(0, self._look_at_the_clock)
 
     async def aclose(self) -> None:
         self._close()

@@ -6,24 +6,26 @@ Every public type of `meshapi_core` can be imported from here too.
 from __future__ import annotations
 
 import http.client
+import os
 import selectors
 import socket
 import ssl
-import threading
 import time
-from typing import TYPE_CHECKING, Any, List, Optional, cast
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Deque, Optional, cast
 from urllib.parse import SplitResult, urlsplit
 
-from meshapi_core import Failure, Request, Timeout
+from meshapi_core import Request, Timeout
 
-from ._content_coding import ContentCodingError, ContentDecoder
 from ._core import ClientOptions as ClientOptions
-from ._driver import IDLE_CONNECTIONS, IDLE_SECONDS, FailureTable, at_most, headers_of
+from ._driver import IDLE_CONNECTIONS, IDLE_SECONDS, at_most, headers_of
 from ._faces._sync.client import MeshAPI as _MeshAPI
-from ._http_client import Response, TimedSocket
+from ._http_client import FAILURES, Body, ConnectError, ConnectTimeoutError, Response, TimedSocket, target_of
 from ._public import public_type
 from ._sync import Items as Items
 from ._sync import Stream as Stream
+from ._tls import shared_context
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -31,25 +33,6 @@ if TYPE_CHECKING:
     from meshapi_core import *
 
 
-class _ConnectError(Exception):
-    """No connection could be made."""
-
-
-class _ConnectTimeoutError(Exception):
-    """No connection stood in time."""
-
-
-_FAILURES: FailureTable = {
-    _ConnectError: Failure.CONNECT,
-    _ConnectTimeoutError: Failure.CONNECT_TIMEOUT,
-    # Up to Python 3.9 this is an OSError and no TimeoutError.
-    socket.timeout: Failure.TIMEOUT,
-    OSError: Failure.CONNECTION_LOST,
-    http.client.HTTPException: Failure.CONNECTION_LOST,
-    ContentCodingError: Failure.CONNECTION_LOST,
-}
-
-_READ_SIZE = 65536
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
@@ -79,23 +62,23 @@ class MeshAPI(_MeshAPI):
 class _Transport:
     """Calls over connections of ``http.client``, kept for reuse."""
 
-    failures = _FAILURES
+    failures = FAILURES
     sleep = staticmethod(time.sleep)
     current_time = staticmethod(time.monotonic)
 
     def __init__(self, ssl_context: Optional[ssl.SSLContext]) -> None:
         self._ssl_context = ssl_context
-        self._lock = threading.Lock()
-        self._idle: List[_Connection] = []
+        # Without a lock, which the garbage collector, or a fork, might find taken: each operation on it is one step.
+        self._idle: Deque[_Connection] = deque()
         self._is_closed = False
 
     def send(self, request: Request, timeout: Timeout) -> _Answer:
         url = urlsplit(request.url)
         deadline = None if timeout.total is None else time.monotonic() + timeout.total
         connection = self._take(url) or self._connect(url, at_most(timeout.connect, timeout.total))
-        connection.socket.limit(timeout.idle, None if deadline is None else deadline - time.monotonic())
+        connection.socket.limit(timeout.idle, deadline)
         try:
-            response = connection.ask(request, f"{url.path or '/'}?{url.query}" if url.query else url.path or "/")
+            response = connection.ask(request, target_of(url))
         except BaseException:
             connection.close()
             raise
@@ -104,41 +87,39 @@ class _Transport:
     def keep(self, connection: _Connection) -> None:
         """Have `connection` serve another request, some time."""
         connection.idle_since = time.monotonic()
-        with self._lock:
-            self._idle.append(connection)
-            # A stream may end after its client was closed.
-            is_surplus = self._is_closed or len(self._idle) > IDLE_CONNECTIONS
-            surplus = self._idle.pop(0) if is_surplus else None
-        if surplus is not None:
-            surplus.close()
+        self._idle.append(connection)
+        # A stream may end after its client was closed.
+        self._close_all_but(0 if self._is_closed else IDLE_CONNECTIONS)
 
     def close(self) -> None:
-        with self._lock:
-            self._is_closed = True
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+        self._is_closed = True
+        self._close_all_but(0)
+
+    def _close_all_but(self, number: int) -> None:
+        while len(self._idle) > number:
+            # Another thread may have been faster.
+            with suppress(IndexError):
+                self._idle.popleft().close()
 
     def _take(self, url: SplitResult) -> Optional[_Connection]:
         """The connection to the host of `url` that was used last, if there is one that is still good."""
         while True:
-            with self._lock:
-                connection = self._idle.pop() if self._idle else None
-            if connection is None or connection.serves(url):
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return None
+            if connection.serves(url):
                 return connection
             connection.close()
 
     def _connect(self, url: SplitResult, timeout: Optional[float]) -> _Connection:
-        if url.scheme == "https" and self._ssl_context is None:
-            # Made once, and only for who needs it: to load the system's CAs takes a while.
-            self._ssl_context = ssl.create_default_context()
         try:
             return _Connection(url, self._ssl_context, timeout)
         except socket.timeout as error:
-            raise _ConnectTimeoutError(f"no connection to {url.netloc} within {timeout} seconds") from error
+            raise ConnectTimeoutError(f"no connection to {url.netloc} within {timeout} seconds") from error
         # A UnicodeError is about a host name with a part that is empty or too long.
         except (OSError, UnicodeError) as error:
-            raise _ConnectError(f"no connection to {url.netloc}: {error}") from error
+            raise ConnectError(f"no connection to {url.netloc}: {error}") from error
 
 
 class _Connection:
@@ -147,9 +128,10 @@ class _Connection:
     def __init__(self, url: SplitResult, context: Optional[ssl.SSLContext], timeout: Optional[float]) -> None:
         host, self.idle_since = url.hostname or "", 0.0
         self._origin = url[:2]
+        self._process = os.getpid()
         if url.scheme == "https":
             self._http: http.client.HTTPConnection = http.client.HTTPSConnection(
-                host, url.port, timeout=timeout, context=context
+                host, url.port, timeout=timeout, context=context or shared_context()
             )
         else:
             self._http = http.client.HTTPConnection(host, url.port, timeout=timeout)
@@ -164,14 +146,17 @@ class _Connection:
 
     def serves(self, url: SplitResult) -> bool:
         """Whether a request for `url` can be sent here."""
-        if self._origin != url[:2] or time.monotonic() - self.idle_since > IDLE_SECONDS:
+        # After a fork, this is still a connection of the parent process.
+        if self._origin != url[:2] or self._process != os.getpid():
+            return False
+        if time.monotonic() - self.idle_since > IDLE_SECONDS:
             return False
         with _Selector() as selector:
             selector.register(self.socket.socket, selectors.EVENT_READ)
             # Nothing is due on an idle connection: what makes it readable is its end.
             return not selector.select(0)
 
-    def ask(self, request: Request, target: str) -> http.client.HTTPResponse:
+    def ask(self, request: Request, target: str) -> Response:
         """Send `request`, and return the answer once its head is in."""
         first, *others = self.socket.pieces_of(request.content or b"") or (None,)
         self.socket.start_wait()
@@ -185,59 +170,40 @@ class _Connection:
         for piece in others:
             self.socket.start_wait()
             self._http.send(piece)
-        response = self._http.getresponse()
-        # http.client takes a head that breaks off for a whole one, and skips what is no field.
-        if self.socket.has_ended or response.msg.defects:
-            raise http.client.HTTPException("the head of the answer is not whole")
-        return response
+        return cast("Response", self._http.getresponse())
 
     def close(self) -> None:
         """Close the socket."""
         self._http.close()
 
-    def _response(self, sock: object, **options: Any) -> http.client.HTTPResponse:
+    def _response(self, sock: object, **options: Any) -> Response:
         return Response(self.socket, **options)
 
 
 class _Answer:
-    """An ``http.client.HTTPResponse`` whose body is read as it comes."""
+    """An answer whose body is read as it comes."""
 
-    def __init__(self, transport: _Transport, connection: _Connection, response: http.client.HTTPResponse) -> None:
+    def __init__(self, transport: _Transport, connection: _Connection, response: Response) -> None:
         self.status = response.status
         self.headers = response.getheaders()
         self._transport = transport
         self._connection = connection
         self._is_open = True
         self._response = response
-        self._decoder = ContentDecoder(response.getheader("Content-Encoding", ""))
+        self._body = Body(response)
 
     def read(self, timeout: Optional[float]) -> bytes:
-        self._connection.socket.limit(None, timeout)
-        while True:
-            data = self._response.read1(_READ_SIZE)
-            if not data:
-                self._finish()
-                return b""
-            data = self._decoder.decode(data)
-            if data:
-                return data
+        data = self._body.read(timeout)
+        if not data and self._is_open and not self._response.will_close:
+            self._is_open = False
+            self._transport.keep(self._connection)
+        return data
 
     def close(self) -> None:
         self._response.close()
         if self._is_open:
             self._is_open = False
             self._connection.close()
-
-    def _finish(self) -> None:
-        if self._response.length:
-            # http.client calls this an end.
-            raise http.client.IncompleteRead(b"", self._response.length)
-        self._decoder.finish()
-        # Closed before it is used again, or the connection would think that it is still being read.
-        self._response.close()
-        if self._is_open and not self._response.will_close:
-            self._is_open = False
-            self._transport.keep(self._connection)
 
 
 if not TYPE_CHECKING:

@@ -59,25 +59,21 @@ def names_in(node):
 def limited(path):
     """The tests of the file that are marked as failing, and those of which that may be so.
 
-    The mark is in the test, in a decorator that the file has a name for, or in a fixture that the test asks for and
-    that goes by a list of names.  A function that makes the parameters of a test may mark some.
+    The mark is in the test, or in a decorator that the file has a name for.  A function that makes the parameters of a
+    test, itself or by way of others, may mark some.
     """
     nodes = tree_of(path).body
-    texts = [each.value for node in nodes for each in ast.walk(node) if isinstance(each, ast.Constant)]
-    makers = {node.name for node in nodes if isinstance(node, FUNCTIONS) and "xfail" in names_in(node)}
-    marks = {"xfail"}
+    marks, makers = {"xfail"}, {"xfail"}
     for node in nodes:
-        if isinstance(node, ast.Assign) and "xfail" in names_in(node.value):
-            marks |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-    certain, possible = set(), set()
-    for name, node in cases_of(path).items():
-        asked_for = {argument.arg for argument in node.args.args}
-        is_listed = any(re.search(rf"\b{name}\b", text) for text in texts if isinstance(text, str))
-        if marks & set(names_in(node)) or (makers & asked_for and is_listed):
-            certain.add(name)
-        if makers & set(names_in(node)):
-            possible.add(name)
-    return certain, certain | possible
+        if isinstance(node, ast.Assign) and makers & set(names_in(node.value)):
+            named = {target.id for target in node.targets if isinstance(target, ast.Name)}
+            makers |= named
+            marks |= named if marks & set(names_in(node.value)) else set()
+        elif isinstance(node, FUNCTIONS) and "test" not in node.name and makers & set(names_in(node)):
+            makers.add(node.name)
+    names = {name: set(names_in(node)) for name, node in cases_of(path).items()}
+    certain = {name for name in names if marks & names[name]}
+    return certain, certain | {name for name in names if makers & names[name]}
 
 
 def helpers():
@@ -120,6 +116,18 @@ def test_the_limits_of_the_page_are_those_of_the_tests():
         certain, possible = limited(path)
         here = {name for each, name in told if each == path}
         assert certain <= here <= possible, path.name
+
+
+def test_a_result_says_whether_there_are_limits():
+    """A promise holds; it says so if there are limits to what its tests show."""
+    told = named_in(section("Known limits"))
+    rows = [
+        row.strip("| ").split(" | ") for row in TEXT.split("\n## Known limits\n")[0].split("\n") if NAMED.search(row)
+    ]
+    assert rows
+    for *_, result, tests in rows:
+        limits = told & named_in(tests)
+        assert result == ("holds, but for [known limits](#known-limits)" if limits else "holds"), tests
 
 
 def cuts():

@@ -246,11 +246,10 @@ def _httpx_holds(transport: Any) -> Held:
 
 
 def _aiohttp_holds(transport: Any) -> Held:
-    if transport._session is None:
-        return Held(0, 0)
-    connector = transport._session.connector
-    waiting = sum(map(len, connector._waiters.values()))
-    return Held(len(connector._acquired) + waiting, sum(map(len, connector._conns.values())))
+    sessions = transport._own.values() if transport._injected is None else [transport._injected]
+    connectors = [session.connector for session in sessions]
+    busy = sum(len(connector._acquired) + sum(map(len, connector._waiters.values())) for connector in connectors)
+    return Held(busy, sum(len(kept) for connector in connectors for kept in connector._conns.values()))
 
 
 def _trio_holds(transport: Any) -> Held:
@@ -261,10 +260,10 @@ def _trio_holds(transport: Any) -> Held:
 
 
 def _requests_holds(transport: Any) -> Held:
-    pools = transport._session.get_adapter("http://").poolmanager.pools
-    connections = [each for key in pools.keys() for each in list(pools[key].pool.queue)]  # noqa: SIM118
-    # A connection that was closed stays there, for its object to be used again.
-    return Held(0, sum(getattr(each, "sock", None) is not None for each in connections))
+    # What urllib3 calls the pool of its pool is gone once that is closed.
+    kept = [route.pool.pool.connections for route in transport._routes.values() if route.pool.pool is not None]
+    # A connection that the server has closed stays there, for its object to be used again.
+    return Held(0, sum(each.sock is not None for connections in kept for each in connections))
 
 
 def _stdlib_holds(transport: Any) -> Held:
@@ -382,7 +381,7 @@ def _trio_tasks(task: Any) -> list[Any]:
     return found
 
 
-async def settle(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+async def settle(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     """Let the loop turn until `condition` is true, which the caller asserts next: a connection closes a turn later."""
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:

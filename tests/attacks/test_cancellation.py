@@ -27,6 +27,8 @@ from ..transports.faces import FACES, PARAMS, create, read, stream
 from ..transports.faces import text_of as said_in
 from .pressure import Echo, Interrupt, SocketSteps, connections_to, held_by, interrupt, run, settle, text_of, texts_of
 
+pytestmark = pytest.mark.usefixtures("patient_drain")
+
 blocking_faces = only(lambda face: face.is_blocking)
 
 BATCH = BatchObject(id="batch-1", status="completed")
@@ -166,57 +168,32 @@ async def is_gone(url):
     assert connections_to(url) == set()
 
 
-LEAK = (
-    "httpcore keeps a connection that was cancelled before its first request, and, from a Task.cancel(), while closing"
-)
-CIRCLE = "the library's generators are finalised together with the stream that holds them, before it can close them"
-DEADLOCK = "a dropped stream is closed by the garbage collector, and waits for a lock that its own thread holds"
-
-# Python 3.9 does not get the libraries of today: an anyio that closes what it has just connected when it is cancelled,
-# and an httpx2 whose lock its own thread may take again.
+# Python 3.9 does not get the libraries of today, such as an anyio that closes what it has just connected when it is
+# cancelled.
 HAS_OLD_LIBRARIES = "connected_stream is not None" not in inspect.getsource(anyio.connect_tcp)
 LOST = "this anyio loses the connection that it has just made if it is cancelled then, and the loop keeps it open"
 
 
-def known(face, reason, is_known, **options):
-    """The marks of a test of `face`, which may be known to fail, or may fail with old libraries."""
-    if HAS_OLD_LIBRARIES:
-        options["strict"] = False
-        if face.name in ("httpx-asyncio", "httpx2-asyncio"):
-            reason, is_known = LOST, True
-    return [pytest.mark.xfail(reason=reason, **options)] if is_known else []
+def known(face):
+    """The marks of a test of `face`, which may fail with old libraries."""
+    may_fail = HAS_OLD_LIBRARIES and face.name in ("httpx-asyncio", "httpx2-asyncio")
+    return [pytest.mark.xfail(reason=LOST, strict=False)] if may_fail else []
 
 
-BY_TASK = {("httpx-asyncio", by_task), ("httpx2-asyncio", by_task)}
-OVER_TLS = {
-    ("httpx-asyncio", by_scope),
-    ("httpx-asyncio", by_task),
-    ("httpx-trio", by_scope),
-    ("httpx2-asyncio", by_scope),
-    ("httpx2-trio", by_scope),
-}
+# Each face that can be cancelled, with each way of cancelling it.
+every_way = pytest.mark.parametrize(
+    ("face", "how"),
+    [
+        pytest.param(face, how, marks=known(face), id=f"{face}-{how.__name__}")
+        for face in FACES
+        for how in (by_scope, by_task)
+        if not face.is_blocking and (how is by_scope or face.backend == "asyncio")
+    ],
+    indirect=["face"],
+)
 
 
-def every_way(failing):
-    """Each face that can be cancelled, with each way of cancelling it; those known to be `failing` are marked."""
-    return pytest.mark.parametrize(
-        ("face", "how"),
-        [
-            pytest.param(
-                face,
-                how,
-                marks=known(face, LEAK, (face.name, how) in failing),
-                id=f"{face}-{how.__name__}",
-            )
-            for face in FACES
-            for how in (by_scope, by_task)
-            if not face.is_blocking and (how is by_scope or face.backend == "asyncio")
-        ],
-        indirect=["face"],
-    )
-
-
-@every_way(BY_TASK)
+@every_way
 @pytest.mark.parametrize("start", ["warm", "cold"])
 def test_cancelled_at_every_step(face, how, start, no_certificates):
     """At whichever step a call is cancelled, its connection is closed, and other calls get their own answers."""
@@ -248,7 +225,7 @@ def test_cancelled_at_every_step(face, how, start, no_certificates):
         run(face.backend, main)
 
 
-@every_way(OVER_TLS)
+@every_way
 def test_handshake_cancelled_at_every_step(face, how, certificates):
     """At whichever step of connecting over TLS, and of what follows, a call is cancelled, nothing is left open."""
     server_context, ca = certificates
@@ -282,7 +259,7 @@ def certificates(tmp_path_factory):
     return context, str(path)
 
 
-@every_way(BY_TASK)
+@every_way
 def test_closing_a_client_cancelled_at_every_step(face, how, no_certificates):
     """At whichever step the closing of a client is cancelled, closing it again closes what is still open."""
 
@@ -412,20 +389,14 @@ WAYS_OUT = [
     by_deadline,
     by_sibling,
 ]
-IN_A_CIRCLE = {("httpx-trio", by_dropping_in_a_circle), ("httpx2-trio", by_dropping_in_a_circle)}
 
 
-def rounds_of(ways_out, faces, failing=(), reason="", **options):
-    """Each of `faces` with each of `ways_out`; those known to be `failing` are marked."""
+def rounds_of(ways_out, faces):
+    """Each of `faces` with each of `ways_out`."""
     return pytest.mark.parametrize(
         ("face", "leave"),
         [
-            pytest.param(
-                face,
-                leave,
-                marks=known(face, reason, (face.name, leave) in failing, **options),
-                id=f"{face}-{leave.__name__}",
-            )
+            pytest.param(face, leave, marks=known(face), id=f"{face}-{leave.__name__}")
             for face in faces
             for leave in ways_out
         ],
@@ -433,20 +404,13 @@ def rounds_of(ways_out, faces, failing=(), reason="", **options):
     )
 
 
-@rounds_of(WAYS_OUT, [face for face in FACES if not face.is_blocking], IN_A_CIRCLE, reason=CIRCLE)
+@rounds_of(WAYS_OUT, [face for face in FACES if not face.is_blocking])
 def test_two_hundred_streams_left(face, leave):
     """After two hundred streams that were left in the middle there is one connection, and nothing else."""
     leave_two_hundred(face, leave)
 
 
-@rounds_of(
-    [by_wait_for, by_gather],
-    [face for face in FACES if not face.is_blocking and face.backend == "asyncio"],
-    {(name, leave) for name in ("httpx-asyncio", "httpx2-asyncio") for leave in (by_wait_for, by_gather)},
-    reason=LEAK,
-    # It depends on the moment.
-    strict=False,
-)
+@rounds_of([by_wait_for, by_gather], [face for face in FACES if not face.is_blocking and face.backend == "asyncio"])
 def test_two_hundred_tasks_cancelled(face, leave):
     """After two hundred tasks that asyncio cancelled it is the same."""
     leave_two_hundred(face, leave)
@@ -468,7 +432,7 @@ def leave_two_hundred(face, leave):
 
 @pytest.mark.parametrize(
     "face",
-    [pytest.param(face, marks=known(face, LOST, False)) for face in FACES if not face.is_blocking],
+    [pytest.param(face, marks=known(face)) for face in FACES if not face.is_blocking],
     ids=repr,
     indirect=True,
 )
@@ -569,25 +533,16 @@ def test_two_hundred_blocking_streams_left(face, leave):
 AT_WORK = {
     "httpx": "httpcore:ConnectionPool._assign_requests_to_connections",
     "httpx2": "httpcore2:ConnectionPool._assign_requests_to_connections",
-    "requests": "queue:LifoQueue._get",
+    "requests": "meshapi_transports.requests:_IdleConnections.get",
     "stdlib": "meshapi_transports.stdlib:_Connection.serves",
 }
 
 
-LOCKING = {"httpx", "requests", *(["httpx2"] if HAS_OLD_LIBRARIES else [])}
-
-
-@pytest.mark.parametrize(
-    "face",
-    [pytest.param(face, marks=known(face, DEADLOCK, face.name in LOCKING)) for face in FACES if face.is_blocking],
-    ids=repr,
-    indirect=True,
-)
+@blocking_faces
 def test_stream_collected_while_the_pool_is_at_work(face):
     """A dropped stream in a circle may be collected at any time, also while its own thread holds the pool's lock."""
     program = f"""
         import faulthandler, gc, importlib, sys
-        faulthandler.dump_traceback_later(8.0, exit=True)
         from meshapi_core import ChatCompletionParams
         from meshapi_transports.testing.raw import RawServer, chat_answer, chat_stream
 
@@ -597,11 +552,11 @@ def test_stream_collected_while_the_pool_is_at_work(face):
                 connection.send(chat_stream("a", "b") if is_stream else chat_answer("c"))
 
         def collecting_once(function):
-            def collect_and_work(*args):
+            def collect_and_work(*args, **options):
                 if circles:
                     circles.clear()
                     gc.collect()
-                return function(*args)
+                return function(*args, **options)
             return collect_and_work
 
         params, circles = ChatCompletionParams(messages=[{{"role": "user", "content": "x"}}]), []
@@ -619,6 +574,7 @@ def test_stream_collected_while_the_pool_is_at_work(face):
             setattr(owner, name, collecting_once(getattr(owner, name)))
             circles.append(circle)
             del circle
+            faulthandler.dump_traceback_later(10.0, exit=True)
             print(client.chat.completions.create(params).choices[0].message.content)
             assert not circles, "the pool was not at work"
             client.close()

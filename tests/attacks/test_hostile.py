@@ -21,7 +21,7 @@ import zlib
 from typing import Any, List, Literal, Union
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -417,22 +417,13 @@ async def test_retry_after(face, value, place):
 # One answer too many
 
 EVIL = chat_answer("evil")
-# FAULT: the adapters for httpx and httpx2 give such a connection back to the pool.
-MIXED_UP_LATER = "aiohttp keeps what comes on an idle connection, and takes it for the next answer"
-MIXED_UP = "httpcore keeps what it has read beyond an answer, and takes it for the next one"
 
 
 @on_faces
 @pytest.mark.parametrize("first_answer", ["whole", "chunked", "stream", "empty", "204"])
 @pytest.mark.parametrize("apart", [False, True])
-async def test_answer_that_nobody_asked_for(face, first_answer, apart, request):
+async def test_answer_that_nobody_asked_for(face, first_answer, apart):
     """A second answer, sent along with the first or after it, is never taken for that to the next request."""
-    if face.name.startswith("httpx"):
-        # What comes apart may come together all the same.
-        request.applymarker(pytest.mark.xfail(strict=not apart, raises=AssertionError, reason=MIXED_UP))
-    if face.name == "aiohttp" and apart:
-        # It may come before the connection is idle, and is then seen.
-        request.applymarker(pytest.mark.xfail(strict=False, raises=AssertionError, reason=MIXED_UP_LATER))
     answers = {
         "whole": chat_answer("Hi"),
         "chunked": stream_head(content_type="application/json") + http_chunk(GOOD) + LAST_CHUNK,
@@ -464,10 +455,8 @@ async def test_answer_that_nobody_asked_for(face, first_answer, apart, request):
 
 
 @on_faces
-async def test_answer_that_comes_unasked_later(face, request):
+async def test_answer_that_comes_unasked_later(face):
     """An answer that comes while a connection is idle is not that to the next request."""
-    if face.name == "aiohttp":
-        request.applymarker(pytest.mark.xfail(raises=AssertionError, reason=MIXED_UP_LATER))
     told, sent = threading.Event(), threading.Event()
 
     def reply(connection, request):
@@ -489,10 +478,8 @@ async def test_answer_that_comes_unasked_later(face, request):
 
 
 @on_faces
-async def test_answer_in_the_body_of_none(face, request):
+async def test_answer_in_the_body_of_none(face):
     """The body of an answer that can have none is not the next answer."""
-    if face.name.startswith("httpx"):
-        request.applymarker(pytest.mark.xfail(raises=AssertionError, reason=MIXED_UP))
 
     def reply(connection, request):
         connection.send(answer_head(204, f"Content-Length: {len(EVIL)}") + EVIL)
@@ -579,26 +566,11 @@ ENDLESS = {
     "redirect": (answer_head(302, "Location: /"), b" " * 65536),
 }
 
-# FAULT: a time for the whole call is only looked at where a read has to wait.
-OUTLAST_TOTAL = {
-    "interim answers": ("httpx", "httpx2", "stdlib"),
-    "trailers": ("stdlib",),
-}
-# requests is known to have no limit for a head but one for each of its reads; so is its body's end.
-UNLIMITED = {"interim answers": ("requests",), "trailers": ("requests",)}
-
 
 @on_faces
 @pytest.mark.parametrize("name", ENDLESS)
-async def test_what_has_no_end(face, name, request):
+async def test_what_has_no_end(face, name):
     """What goes on for ever is ended by its size, or by the time for the whole call, and the connection is closed."""
-    if face.name in UNLIMITED.get(name, ()):
-        pytest.skip("requests has no limit for this, as is known")
-    if face.name in OUTLAST_TOTAL.get(name, ()):
-        reason = "the time for the whole call does not end reads that never have to wait"
-        # Now and then a read has to wait after all.
-        strict = face.name != "stdlib"
-        request.applymarker(pytest.mark.xfail(strict=strict, raises=AssertionError, reason=reason))
     start, piece = ENDLESS[name]
     outlasted = threading.Event()
 
@@ -703,7 +675,8 @@ async def test_bodies(face, name, request):
             await outcome_of(create(client))
             assert isinstance(await outcome_of(create(client)), APIStatusError)
             assert isinstance(await outcome_of(create(client)), APIStatusError)
-            assert isinstance(await outcome_of(read(stream(client))), MeshAPIError)
+            # A completion whose marks are passed over is an event that ends its stream.
+            assert isinstance(await outcome_of(read(stream(client))), MeshAPIError) or name == "BOMs"
             assert isinstance(await outcome_of(read(stream(client))), MeshAPIError)
             assert isinstance(await outcome_of(create(client)), APIStatusError)
             assert isinstance(await outcome_of(read(stream(client))), MeshAPIError)
@@ -908,7 +881,7 @@ def run_with_allowance(code, *, seconds, megabytes, environment=None):
             env={**os.environ, **(environment or {})},
             check=False,
             # For one that was refused memory, and waits for a thread that this has ended.
-            timeout=5.0 * seconds,
+            timeout=120.0,
         )
     except subprocess.TimeoutExpired:
         pytest.fail("it did not come to an end")
@@ -975,7 +948,7 @@ calls = ",".join('{"index":0,"id":"x%d"}' % number for number in range(40000))
 event = 'data: {"choices":[{"delta":{"tool_calls":[' + calls + ']},"finish_reason":"stop"}]}\\n\\n'
 drive(CORE.chat.completions.stream(PARAMS), event.encode() + b"data: [DONE]\\n\\n")
 """,
-        "FAULT: each fragment is looked for among all tool calls so far",
+        None,
     ),
     "parts of a response": (
         """
@@ -984,7 +957,7 @@ body = b"data: " + (item % ",".join(['{"type":"x"}'] * 20000)).encode() + b"\\n\
 body += b'data: {"type":"response.output_text.delta","output_index":0,"content_index":1,"delta":"a"}\\n\\n' * 20000
 drive(CORE.responses.stream(ResponsesParams(input="a")), body + b"data: [DONE]\\n\\n")
 """,
-        "FAULT: all parts are copied for each piece of text",
+        None,
     ),
     "empty lines of data": (
         """
@@ -999,13 +972,13 @@ content = "```\\n" + " " * 2000000
 body = json.dumps({"choices": [{"message": {"content": content}, "finish_reason": "stop"}]}).encode()
 attempt(CORE.chat.completions.parse(PARAMS, dict), body)
 """,
-        "FAULT: the expression for a fence tries each blank anew",
+        None,
     ),
     "wrong items": (
         """
 attempt(CORE.chat.completions.create(PARAMS), b'{"choices":[' + b"1," * 4000000 + b"1]}")
 """,
-        "FAULT: an error is made of each wrong item, though only the first is told",
+        None,
     ),
     "wrong models": (
         """
@@ -1064,11 +1037,8 @@ anyio.run(main, backend=face.backend)
 
 @pytest.mark.parametrize(("way", "layers"), [("create", 1), ("create", 2), ("stream", 1), ("stream", 2), ("error", 1)])
 @only(lambda face: face.name in ("stdlib", "aiohttp", "trio", "httpx"))
-def test_bomb(face, way, layers, request):
+def test_bomb(face, way, layers):
     """A gigabyte in a megabyte, or in a few kilobytes, are given up in a fraction of that memory."""
-    if layers == 2:
-        reason = "FAULT: ContentDecoder undoes a whole piece at once, one coding after the other"
-        request.applymarker(pytest.mark.xfail(raises=(AssertionError, pytest.fail.Exception), reason=reason))
     environment = {"FACE": face.name, "LAYERS": str(layers), "WAY": way}
     said = run_with_allowance(BOMB, seconds=8, megabytes=800, environment=environment).split()
     if way == "error":
@@ -1407,7 +1377,14 @@ def test_errors_can_be_written(field):
 
 # Hypothesis
 
-FUZZED = settings(derandomize=True, deadline=None, max_examples=150, database=None)
+# However busy the machine is.
+FUZZED = settings(
+    derandomize=True,
+    deadline=None,
+    max_examples=150,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 EDITS = st.lists(
     st.tuples(
         st.integers(0, 10**6),

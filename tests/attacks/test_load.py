@@ -26,6 +26,8 @@ from .pressure import (
     text_of,
 )
 
+pytestmark = pytest.mark.usefixtures("patient_drain")
+
 # The one that a local gateway lets in unless it is told another.
 KEY = LocalGateway().token
 AT_ONCE = 1000

@@ -8,7 +8,7 @@ import random
 import threading
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from meshapi_core import MeshAPIConfig, MeshAPICore
@@ -17,7 +17,7 @@ from meshapi_transports.testing.raw import LAST_CHUNK, RawServer, answer, http_c
 from ..transports.faces import PARAMS, TOKEN, create, stream
 from .recorded import VARIANTS, chunked, parsed, put_together, told
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_certificates")]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_certificates", "patient_drain")]
 
 BODIES = {name: b"".join(blocks) for name, blocks in VARIANTS.items()}
 EVENTS = parsed(BODIES["LF"])[0]
@@ -155,7 +155,9 @@ def test_core_in_two_pieces(variant):
         assert fed(cut(BODIES[variant], [point])) == (EVENTS, put_together(EVENTS)), point
 
 
-@settings(max_examples=100, deadline=None)
+@settings(
+    derandomize=True, max_examples=100, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
 @given(data=st.data(), variant=st.sampled_from(list(VARIANTS)))
 def test_core_in_any_pieces(data, variant):
     """However often a stream is divided, the core makes the same of it."""

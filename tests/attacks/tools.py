@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 # How long a server goes on with what has no end, before it gives up on a client that does not.
-PATIENCE_SECONDS = 4.0
+PATIENCE_SECONDS = 8.0
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 

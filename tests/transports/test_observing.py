@@ -21,6 +21,8 @@ from meshapi_core import (
     StreamInterruptedError,
     StreamStarted,
 )
+from meshapi_core.actions import Headers, ResponseHead
+from meshapi_transports._observing import Announcer
 from meshapi_transports.testing.raw import (
     LAST_CHUNK,
     RawServer,
@@ -304,3 +306,14 @@ async def test_a_key_that_nobody_hears(face, base_url):
         client = make(token=TOKEN, base_url=base_url)
     async with closing(face, client):
         pass
+
+
+def test_the_log_does_not_repeat_the_secret(caplog):
+    """What a server says is logged without the key, should it quote that; a short stand-in for one is any word."""
+    caplog.set_level(logging.DEBUG, "meshapi")
+    head = ResponseHead(404, Headers({"X-Request-Id": "rsk_0123456789", "X-Mesh-Served-Provider": "rsk_0123456789"}))
+    for secret in ("rsk_0123456789", "st"):
+        Announcer((), secret)(ResponseStarted(call=None, response=head))
+    redacted, as_it_came = caplog.messages
+    assert redacted == "response: status 404, request id [redacted], served by [redacted]"
+    assert as_it_came == "response: status 404, request id rsk_0123456789, served by rsk_0123456789"
