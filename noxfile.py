@@ -41,7 +41,7 @@ EVERYDAY = [
 ]
 
 
-# Real sockets fail where the machine does something else for a while: what fails is tried again, and the report says so.
+# Tests over real sockets can fail where the machine is busy: what fails is tried again, and the report tells of it.
 # At a desk, a test that fails now and then is to be looked at.
 AGAIN = ["--reruns=2"] if "CI" in os.environ else []
 

@@ -399,7 +399,7 @@ def _error_from_envelope(envelope: Mapping[str, Any], head: ResponseHead, status
     return _class_of_status(status)(
         _string(error.get("message")) or _string(envelope.get("message")) or text[:_MESSAGE_LENGTH],
         status=status,
-        error_code=str(code),
+        error_code=_string(str(code)),
         request_id=_string(envelope.get("request_id")) or head.request_id,
         details=list(cast("Sequence[Any]", details)) if isinstance(details, list) else [details],
         provider_error=error.get("provider_error"),

@@ -475,8 +475,8 @@ class EventStream(_Items[E], StreamCall[E, R]):
         self._read_whole = read_whole
         self._decoder = SSEDecoder(terms.max_event_size)
         self._unread: Deque[RawEvent] = deque()
-        # Kept as it came, and read again only for the whole, or when a stream ends without a word: most never need it.
-        self._received: List[bytes] = []
+        # Kept unread, and read again only for the whole, or when a stream ends without a word: most never need it.
+        self._received: List[RawEvent] = []
         self._may_be_whole = True
         self._has_events = False
         self._is_done = False
@@ -512,8 +512,9 @@ class EventStream(_Items[E], StreamCall[E, R]):
             data = self._check_data(data)
             if self._state is not State.RECEIVE_EVENTS:
                 return
-        self._received.append(data)
-        self._unread.extend(self._decoder.receive_raw(data))
+        events = self._decoder.receive_raw(data)
+        self._received += events
+        self._unread += events
 
     def receive_eof(self) -> None:
         self._read_ahead()
@@ -638,17 +639,15 @@ class EventStream(_Items[E], StreamCall[E, R]):
     def _has_started(self) -> bool:
         head = self._head
         # The body of an error is not yet anything of a stream.
-        return head is not None and _is_success(head) and bool(self._received or self._body)
+        return head is not None and _is_success(head) and not self._may_be_whole
 
     def _events_so_far(self) -> List[E]:
-        """All events of the stream once more, from the bytes that brought them."""
+        """All events of the stream once more."""
         items: List[E] = []
-        head, decoder = self._head, SSEDecoder(self._terms.max_event_size)
-        if head is not None:
+        if self._head is not None:
             # What ends the stream is no part of it, be it an error or the [DONE].
             with suppress(MeshAPIError):
-                for data in self._received:
-                    items.extend(self._read(head, deque(decoder.receive_raw(data))))
+                items.extend(self._read(self._head, deque(self._received)))
         return items
 
 

@@ -200,6 +200,8 @@ class _Http11Body:
     _has_ended = False
     _is_read = False
     _error: Optional[Exception] = None
+    # The first piece is awaited most, and does not wait for h11 to look through those behind it.
+    _enough = 1
 
     def __init__(self, library: Any, http: Any, content_encoding: str) -> None:
         core, h11 = _beneath(library)
@@ -219,7 +221,10 @@ class _Http11Body:
             # What came before is handed out first.
             self._error = error
         data = b"".join(pieces)
-        if not data and self._error is not None:
+        if data:
+            # What is unpacked may be large; how large, has to be looked at before there is more of it.
+            self._enough = _PIECE
+        elif self._error is not None:
             raise self._error
         self._is_read = self._has_ended and not data
         return data if data or self._has_ended else None
@@ -237,8 +242,7 @@ class _Http11Body:
 
     def _take_into(self, pieces: List[bytes]) -> None:
         size = 0
-        # What is unpacked may be large; how large, has to be looked at before there is more of it.
-        while size < _PIECE and not self._has_ended and self._error is None:
+        while size < self._enough and not self._has_ended and self._error is None:
             event = self._http.next_event()
             if event is self._need_data:
                 break

@@ -122,6 +122,7 @@ class _Connection:
         self.origin = origin
         self.idle_since = math.inf
         self.body_ended = False
+        self._body_begun = False
         # Whether h11 has nothing more to parse, so that the rest of the body has to come from the network.
         self._drained = False
         # What was wrong with the body, after some good bytes that had to be returned first.
@@ -179,13 +180,14 @@ class _Connection:
         """Make ready for the next request; return False where there can be none."""
         if not self.body_ended:
             # No one may have asked for the end of an empty body, or for the rest of one that came along with the head.
+            self._body_begun = True
             with suppress(ConnectionLost):
                 self._take_body()
         unasked_for, _ = self._http.trailing_data
         if unasked_for or self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
             return False
         self._http.start_next_cycle()
-        self.body_ended = self._drained = False
+        self.body_ended = self._body_begun = self._drained = False
         return True
 
     async def _receive(self) -> None:
@@ -214,6 +216,10 @@ class _Connection:
             event = self._http.next_event()
             while isinstance(event, h11.Data):
                 pieces.append(event.data)
+                if not self._body_begun:
+                    # The first piece is awaited most, and does not wait for h11 to look through those behind it.
+                    self._body_begun = True
+                    break
                 event = self._http.next_event()
             self._drained = event is h11.NEED_DATA
             self.body_ended = type(event) is h11.EndOfMessage

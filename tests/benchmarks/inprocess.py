@@ -80,7 +80,8 @@ class Core(Decoder):
         call.receive_response(200, JSON)
         call.receive_data(data)
         call.receive_eof()
-        return call.result.vectors()
+        # Of the two ways, the one whose user asked for base64 to be fast.
+        return [item.to_array() if encoding == "base64" else item.floats() for item in call.result.data]
 
 
 def client_of(library: Any, headers: Dict[str, str], answer: Callable[[], Iterator[bytes]]) -> Any:

@@ -107,8 +107,8 @@ def test_in_process(decoder):
 def test_base64_gives_the_same_vectors():
     """The two encodings stand for the same numbers."""
     numbers, decoded = (inprocess.Core().embeddings(server.embeddings(each), each) for each in ("float", "base64"))
-    assert decoded[0] == pytest.approx(numbers[0], abs=1e-8)
-    assert decoded[255] == pytest.approx(numbers[255], abs=1e-8)
+    assert list(decoded[0]) == pytest.approx(numbers[0], abs=1e-8)
+    assert list(decoded[255]) == pytest.approx(numbers[255], abs=1e-8)
 
 
 def test_who_fails_says_why(running):

@@ -90,9 +90,9 @@ def body_of(data, content_encoding=""):
 
 
 def test_all_that_has_come_is_taken_at_once():
-    """However many chunks have come, they are taken together; then more has to be received."""
-    body, _ = body_of(http_chunk(b"a") + http_chunk(b"b") + b"3\r\nc")
-    assert body.take() == b"abc"
+    """However many chunks have come, they are taken together but for the first; then more has to be received."""
+    body, _ = body_of(http_chunk(b"-") + http_chunk(b"a") + http_chunk(b"b") + b"3\r\nc")
+    assert (body.take(), body.take()) == (b"-", b"abc")
     assert body.take() is None
     body.receive(b"de\r\n" + LAST_CHUNK)
     assert body.take() == b"de"
