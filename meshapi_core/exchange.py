@@ -478,6 +478,7 @@ class EventStream(_Items[E], StreamCall[E, R]):
         # Kept unread, and read again only for the whole, or when a stream ends without a word: most never need it.
         self._received: List[RawEvent] = []
         self._may_be_whole = True
+        self._has_begun = False
         self._has_events = False
         self._is_done = False
 
@@ -582,6 +583,7 @@ class EventStream(_Items[E], StreamCall[E, R]):
         """What of `data` belongs to the events, now that all before it has been read."""
         self._read_ahead()
         self._state = next_state(self._state, Input.DATA)
+        self._has_begun = self._has_begun or bool(data)
         if self._state is State.RECEIVE_EVENTS and self._is_whole_answer(data):
             self._conclude(Input.WHOLE)
             data = data.lstrip(_BEFORE_A_DOCUMENT)
@@ -639,7 +641,7 @@ class EventStream(_Items[E], StreamCall[E, R]):
     def _has_started(self) -> bool:
         head = self._head
         # The body of an error is not yet anything of a stream.
-        return head is not None and _is_success(head) and not self._may_be_whole
+        return head is not None and _is_success(head) and self._has_begun
 
     def _events_so_far(self) -> List[E]:
         """All events of the stream once more."""

@@ -427,3 +427,13 @@ def test_byte_arrays_will_do(kind):
     of_lines = lines()
     of_lines.next_action()
     assert list(receiving(of_lines, kind(b"{}\n{}")).events()) == [{}]
+
+
+@pytest.mark.parametrize("first", [b" ", b"\n", b"\xef", b":"])
+def test_no_stream_is_tried_again_that_has_begun(first):
+    """Not even if all that has come of it is white space, or a part of a character: it would be part of the next."""
+    call = core().chat.completions.stream(PARAMS, max_retries=3)
+    call.next_action()
+    receiving(call, first, headers=SSE)
+    call.receive_failure(Failure.CONNECTION_LOST)
+    assert failed(call).error_code == "stream_interrupted"
