@@ -80,6 +80,9 @@ _LARGE = 1 << 15
 
 _MAX_FIELD_SIZE = 65536
 
+# The versions whose inner parts `_send_directly` is known to fit; over others, requests go the long way.
+_KNOWN_VERSIONS = ("3.12.", "3.13.", "3.14.")
+
 
 class AsyncMeshAPI(_AsyncMeshAPI):
     """A client for asyncio, over aiohttp.
@@ -122,6 +125,7 @@ class _Transport:
         self._injected = session
         # A session belongs to the loop in which it is made.
         self._own: Dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
+        self._may_send_directly = session is None and aiohttp.__version__.startswith(_KNOWN_VERSIONS)
         # Most requests of the core have one and the same head.
         self._prepared = lru_cache(maxsize=32)(_prepare)
 
@@ -130,7 +134,7 @@ class _Transport:
         session = self._injected or self._own.get(loop) or await self._open_session(loop)
         if session._loop is not loop:  # pyright: ignore[reportPrivateUsage]
             raise RuntimeError("the client's session belongs to another event loop than the one that runs")
-        if self._injected is not None or len(request.content or b"") > _LARGE:
+        if not self._may_send_directly or len(request.content or b"") > _LARGE:
             return await self._send_by(session, request, timeout)
         if timeout.total is None:
             return await self._send_directly(session, request, timeout)

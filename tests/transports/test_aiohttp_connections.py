@@ -14,7 +14,7 @@ import aiohttp
 
 from meshapi_core import APIConnectionError, APITimeoutError, Request, Timeout
 from meshapi_transports.aiohttp import AsyncMeshAPI, _prepare, _Transport
-from meshapi_transports.testing.raw import RawServer, answer_head, chat_answer, replies
+from meshapi_transports.testing.raw import RawServer, answer_head, chat_answer, chat_stream, replies
 
 from .faces import TOKEN, ask, create, failure, until
 
@@ -28,6 +28,20 @@ def anyio_backend():
 
 def client_of(server, **options):
     return AsyncMeshAPI(base_url=server.url, token=TOKEN, max_retries=0, **options)
+
+
+@pytest.mark.parametrize("version", ["3.15.0", "4.0.0"])
+async def test_over_an_aiohttp_that_is_not_known_requests_go_through_the_session(monkeypatch, version):
+    """Its connections may work in another way; what is sent and received is the same."""
+    monkeypatch.setattr(aiohttp, "__version__", version)
+    monkeypatch.setattr(_Transport, "_send_directly", None)
+    with RawServer(replies(chat_answer("Hi"), chat_stream("Good", " day"))) as server:
+        async with client_of(server) as client:
+            assert await ask(client, "create") == "Hi"
+            assert await ask(client, "stream") == "Good day"
+        first, second = server.requests
+    assert first.header("authorization") == second.header("authorization") == f"Bearer {TOKEN}"
+    assert server.accepted == 1
 
 
 async def test_interim_answers_are_skipped():
