@@ -29,7 +29,8 @@ from typing import (
 )
 from urllib.parse import quote, urlencode
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, FailFast, TypeAdapter, ValidationError
+from typing_extensions import Annotated, get_origin
 
 from .._json import json_object, refuse_constant, without_lone_surrogates
 from .._version import __version__
@@ -414,6 +415,9 @@ def validator(model: Any) -> Callable[[Union[str, bytes]], Any]:
     if isinstance(model, type) and issubclass(model, BaseModel):
         model.model_rebuild()
         return model.__pydantic_validator__.validate_json
+    if get_origin(model) is list:
+        # Only the first wrong item is ever told of.
+        model = cast("Any", Annotated[model, FailFast()])
     return TypeAdapter(cast("Type[Any]", model)).validator.validate_json
 
 
