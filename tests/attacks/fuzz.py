@@ -38,6 +38,7 @@ TOKEN = "rsk_01FUZZFUZZFUZZ"
 CORE = meshapi_core.MeshAPICore(
     meshapi_core.MeshAPIConfig("https://host", token=TOKEN, max_event_size=1 << 16, max_answer_size=1 << 20)
 )
+UNLIMITED = meshapi_core.MeshAPICore(meshapi_core.MeshAPIConfig("https://host", token=TOKEN))
 SAY = [{"role": "user", "content": "hi"}]
 CHAT = meshapi_core.ChatCompletionParams(messages=SAY)
 RESPONSES = meshapi_core.ResponsesParams(input="hi")
@@ -53,6 +54,8 @@ STREAMS = [
     lambda: CORE.images.stream(IMAGES),
     lambda: CORE.compare.stream(COMPARE),
     lambda: CORE.batches.results(BATCH),
+    # Without a limit for events, streams are read by another path.
+    lambda: UNLIMITED.chat.completions.stream(CHAT),
 ]
 WHOLES = [
     lambda: CORE.chat.completions.create(CHAT, max_retries=0),
