@@ -43,7 +43,7 @@ EVERYDAY = [
 
 # Tests over real sockets can fail where the machine is busy: what fails is tried again, and the report tells of it.
 # At a desk, a test that fails now and then is to be looked at.
-AGAIN = ["--reruns=2"] if "CI" in os.environ else []
+AGAIN = ["--reruns=2", "-raR"] if "CI" in os.environ else []
 
 
 def install(session: nox.Session, *groups: str) -> None:
