@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import nox
+from nox.command import CommandFailed
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "virtualenv"
@@ -41,28 +42,38 @@ EVERYDAY = [
 ]
 
 
-# Tests over real sockets can fail where the machine is busy: what fails is tried again, and the report tells of it.
-# At a desk, a test that fails now and then is to be looked at.
-AGAIN = ["--reruns=2", "-raR"] if "CI" in os.environ else []
-
-
 def install(session: nox.Session, *groups: str) -> None:
     """Install the project as its users get it, and what the named dependency groups hold."""
     session.install(".[all]", *nox.project.dependency_groups(PYPROJECT, *groups))
+
+
+def run_pytest(session: nox.Session, *arguments: str, under: tuple[str, ...] = ()) -> None:
+    """Run pytest; under CI, what has failed is tried once more, after the report on it.
+
+    Tests over real sockets can fail where the machine does something else for a while.  At a desk, a test that fails
+    now and then is to be looked at.
+    """
+    # As a script: ``python -m`` would put the checkout before the package that was installed.
+    pytest = [*under, f"{session.bin}/pytest", *arguments]
+    try:
+        session.run(*pytest)
+    except CommandFailed:
+        if "CI" not in os.environ:
+            raise
+        session.run(*pytest, "--last-failed", "--last-failed-no-failures=none")
 
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the tests on each Python that is here; the newest also tells what they have covered."""
     install(session, "test")
-    # As a script: ``python -m`` would put the checkout before the package that was installed.
     # Several at once: most of a test's time is spent waiting for a server that is told to be slow.
-    pytest = [f"{session.bin}/pytest", "-n4", *AGAIN, *EVERYDAY, *session.posargs]
+    everyday = ["-n4", *EVERYDAY, *session.posargs]
     if session.python != PYTHONS[-1] or session.posargs:
-        session.run(*pytest)
+        run_pytest(session, *everyday)
         return
     session.run("coverage", "erase")
-    session.run("coverage", "run", *pytest)
+    run_pytest(session, *everyday, under=("coverage", "run"))
     session.run("coverage", "combine")
     session.run("coverage", "report")
 
@@ -71,31 +82,31 @@ def tests(session: nox.Session) -> None:
 def examples(session: nox.Session) -> None:
     """Run the examples of embedding, in the loops of other libraries, on the oldest and the newest Python."""
     install(session, "test", "examples")
-    session.run("pytest", *AGAIN, "tests/examples", *session.posargs)
+    run_pytest(session, "tests/examples", *session.posargs)
 
 
 @nox.session(python=PYTHONS[-1])
 def conformance(session: nox.Session) -> None:
     """Run the public conformance tool on every client, and on adapters that each break one of its rules."""
     install(session, "test")
-    session.run("pytest", *AGAIN, "tests/transports/test_conformance_tool.py", *session.posargs)
+    run_pytest(session, "tests/transports/test_conformance_tool.py", *session.posargs)
 
 
 @nox.session(python=PYTHONS[-1])
 def official(session: nox.Session) -> None:
     """Compare what is sent with what the official SDK sends, and for files with the last one that had them."""
     install(session, "test")
-    session.run("pytest", "-n4", *AGAIN, "tests/transports/test_official_sdk.py", *session.posargs)
+    run_pytest(session, "-n4", "tests/transports/test_official_sdk.py", *session.posargs)
     # It takes the other's place: there is one package of a name in an environment.
     session.install("meshapi==0.1.3")
-    session.run("pytest", "-n4", *AGAIN, "tests/transports/test_official_sdk.py", *session.posargs)
+    run_pytest(session, "-n4", "tests/transports/test_official_sdk.py", *session.posargs)
 
 
 @nox.session(python=PYTHONS[-1])
 def attacks(session: nox.Session) -> None:
     """Cut, split, stall, cancel, overload and deceive every client, as docs/guarantees.md says."""
     install(session, "test")
-    session.run("pytest", "-n4", *AGAIN, "tests/attacks", "tests/test_guarantees.py", *session.posargs)
+    run_pytest(session, "-n4", "tests/attacks", "tests/test_guarantees.py", *session.posargs)
 
 
 @nox.session
@@ -125,7 +136,7 @@ def faces(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Run every example of the README and the documentation."""
     install(session, "test")
-    session.run("pytest", *AGAIN, "tests/test_docs.py", *session.posargs)
+    run_pytest(session, "tests/test_docs.py", *session.posargs)
 
 
 @nox.session
