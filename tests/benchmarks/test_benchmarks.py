@@ -197,3 +197,32 @@ def test_the_machine_is_named():
     """Whoever reads the figures must know where they are from."""
     assert machine.description()["processor"]
     assert machine.versions()["meshapi-transports"]
+
+
+# What the rows of the README's table are called, and where their figures stand.
+IN_README = {
+    "over httpx": ("httpx, blocking", "ours"),
+    "the official SDK, over httpx": ("httpx, blocking", "official"),
+    "over httpx2": ("httpx2, blocking", "ours"),
+    "`openai`, over httpx2": ("httpx2, blocking", "openai"),
+    "over aiohttp": ("aiohttp", "ours"),
+    "over requests": ("requests", "ours"),
+    "over trio, and h11 alone": ("trio", "ours"),
+}
+
+
+def test_the_readme_tells_what_was_recorded():
+    """Its figures are those of the last run, as exact as it writes them."""
+    text = (reporting.ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.split("## What it costs\n")[1].split("\n## ")[0]
+    table = [line.strip("| ").split(" | ") for line in section.split("\n") if line.startswith("| ")][1:]
+    assert [name for name, *_ in table] == list(IN_README)
+    recorded = {
+        (line["what"], line["on"]): line["figures"]
+        for line in json.loads(reporting.RECORDED.read_text(encoding="utf-8"))["lines"]
+    }
+    for name, *figures in table:
+        on, who = IN_README[name]
+        for what, told in zip(("one request", "stream chunk, an HTTP chunk an event"), figures):
+            ratio = recorded[what, on][who]["ratio"]
+            assert f"{ratio:.{len(told.partition('.')[2])}f}" == told, (name, what)
