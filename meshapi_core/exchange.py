@@ -12,11 +12,13 @@ from typing import (
     Deque,
     Dict,
     Generic,
+    Iterable,
     Iterator,
     List,
     NamedTuple,
     NoReturn,
     Optional,
+    Protocol,
     Sequence,
     TypeVar,
     cast,
@@ -61,10 +63,11 @@ from .observing import (
 from .retry import Outcome, RetryPolicy
 from .sse import RawEvent, SSEDecoder
 
-__all__ = ["Assembled", "EventStream", "LineStream", "Terms", "WholeAnswer"]
+__all__ = ["Assembled", "EventStream", "EventsReader", "LineStream", "Terms", "WholeAnswer"]
 
 T = TypeVar("T")
 E = TypeVar("E")
+E_co = TypeVar("E_co", covariant=True)
 R = TypeVar("R")
 
 # An answer without success is read for its message alone; a server that never ends it is not followed further.
@@ -363,6 +366,26 @@ class Assembled(NamedTuple):
     is_complete: bool
 
 
+class EventsReader(Protocol[E_co]):
+    """Reads raw events as they are asked for."""
+
+    def __call__(
+        self,
+        head: ResponseHead,
+        unread: Iterator[RawEvent],
+        end: Callable[[bool, Optional[MeshAPIError]], Iterable[Any]],
+        /,
+    ) -> Iterator[E_co]:
+        """What `unread` stands for, up to a ``[DONE]`` or an error; nothing is left in it then.
+
+        Args:
+            head: that of the answer.
+            unread: the events.
+            end: told in the end whether there was a ``[DONE]``, and the error; gives what shall come after all.
+        """
+        ...
+
+
 class _Items(_Exchange[None], ItemsCall[E]):
     """A call that hands out what the body brings before the whole of it has come."""
 
@@ -461,7 +484,7 @@ class EventStream(_Items[E], StreamCall[E, R]):
         request: Request,
         terms: Terms,
         *,
-        read_events: Callable[[ResponseHead, Deque[RawEvent]], Iterator[E]],
+        read_events: EventsReader[E],
         assemble: Callable[[Sequence[E]], Assembled],
         read_assembled: Callable[[ResponseHead, Dict[str, Any]], R],
         text_of: Optional[Callable[[E], str]],
@@ -474,9 +497,10 @@ class EventStream(_Items[E], StreamCall[E, R]):
         self._text_of = text_of
         self._read_whole = read_whole
         self._decoder = SSEDecoder(terms.max_event_size)
-        self._unread: Deque[RawEvent] = deque()
-        # Kept unread, and read again only for the whole, or when a stream ends without a word: most never need it.
-        self._received: List[RawEvent] = []
+        # What came last, until all of it has been read.
+        self._unread: Optional[Iterator[RawEvent]] = None
+        # Kept as it came, and read again only for the whole, or when a stream ends without a word: most never need it.
+        self._received: List[bytes] = []
         self._may_be_whole = True
         self._has_begun = False
         self._has_events = False
@@ -509,13 +533,14 @@ class EventStream(_Items[E], StreamCall[E, R]):
         if type(data) is not bytes:
             # h11 has bytearrays, of which a slice is another.
             data = bytes(data)
-        if self._state is not State.RECEIVE_EVENTS or self._may_be_whole or self._unread:
+        if self._unread is not None or self._may_be_whole or self._state is not State.RECEIVE_EVENTS:
             data = self._check_data(data)
             if self._state is not State.RECEIVE_EVENTS:
                 return
+        self._received.append(data)
         events = self._decoder.receive_raw(data)
-        self._received += events
-        self._unread += events
+        if events or self._decoder.is_overfull:
+            self._unread = iter(events)
 
     def receive_eof(self) -> None:
         self._read_ahead()
@@ -535,49 +560,50 @@ class EventStream(_Items[E], StreamCall[E, R]):
         return super().next_action()
 
     def events(self) -> Iterator[E]:
-        return chain(super().events(), self._read_events()) if self._events else self._read_events()
+        return chain(super().events(), self._events_ahead()) if self._events else self._events_ahead()
 
     def _read_ahead(self) -> None:
         """Read what has come before anything is decided that depends on it."""
-        if self._unread or self._decoder.is_overfull:
-            self._events.extend(self._read_events())
+        if self._unread is not None:
+            # Put away, since whoever reads is given them in the end.
+            events, self._events = self._events, deque()
+            events.extend(self._events_ahead())
+            self._events = events
 
-    def _read_events(self) -> Iterator[E]:
-        """Read what has come, one event at a time as it is asked for.
+    def _events_ahead(self) -> Iterator[E]:
+        """What has come, read one event at a time as it is asked for.
 
         Objects that are let go before the next is made cost half of what a list of them does: no garbage collector
         ever sees them, and each is made where the one before it was.
         """
-        if self._unread:
-            assert self._head is not None  # no data comes before the head
-            events = self._read(self._head, self._unread)
-            try:
-                if not self._has_events:
-                    yield from self._start_events(events)
-                yield from events
-            except MeshAPIError as error:
-                self._end_events()
-                self._fail_or_retry(self._with_partial(error), None, None)
-            else:
-                if self._unread:
-                    self._end_events()
-                    self._is_done = True
-                    self._decide(None)
-        if self._decoder.is_overfull and self._state is State.RECEIVE_EVENTS:
-            self._refuse_size("an event", "max_event_size", self._terms.max_event_size)
+        if self._unread is None or self._head is None:
+            return iter(())
+        events = self._read(self._head, self._unread, self._end_reading)
+        return events if self._has_events else self._announced(events)
 
-    def _start_events(self, events: Iterator[E]) -> Iterator[E]:
+    def _announced(self, events: Iterator[E]) -> Iterator[E]:
         for event in events:
             self._has_events = True
             if self._terms.observer:
                 self._terms.observer(StreamStarted(self))
             yield event
             break
+        yield from events
 
-    def _end_events(self) -> None:
-        """Say that nothing matters of what may be unread."""
-        self._unread.clear()
-        self._conclude(Input.END)
+    def _end_reading(self, is_done: bool, error: Optional[MeshAPIError]) -> Iterator[E]:
+        """Conclude from how the reading ended; the events that were read ahead of whoever has been reading."""
+        if self._unread is not None:
+            self._unread = None
+            if error is not None:
+                self._conclude(Input.END)
+                self._fail_or_retry(self._with_partial(error), None, None)
+            elif is_done:
+                self._conclude(Input.END)
+                self._is_done = True
+                self._decide(None)
+            elif self._decoder.is_overfull:
+                self._refuse_size("an event", "max_event_size", self._terms.max_event_size)
+        return super().events() if self._events else iter(())
 
     def _check_data(self, data: bytes) -> bytes:
         """What of `data` belongs to the events, now that all before it has been read."""
@@ -645,12 +671,11 @@ class EventStream(_Items[E], StreamCall[E, R]):
 
     def _events_so_far(self) -> List[E]:
         """All events of the stream once more."""
-        items: List[E] = []
-        if self._head is not None:
-            # What ends the stream is no part of it, be it an error or the [DONE].
-            with suppress(MeshAPIError):
-                items.extend(self._read(self._head, deque(self._received)))
-        return items
+        if self._head is None:
+            return []
+        received = SSEDecoder(self._terms.max_event_size).receive_raw(b"".join(self._received))
+        # What ends the stream is no part of it, be it an error or the [DONE].
+        return list(self._read(self._head, iter(received), lambda is_done, error: ()))
 
 
 def _is_success(head: ResponseHead) -> bool:

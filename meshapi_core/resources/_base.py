@@ -10,9 +10,9 @@ from typing import (
     TYPE_CHECKING,
     Any,
     Callable,
-    Deque,
     Dict,
     Hashable,
+    Iterable,
     Iterator,
     List,
     Mapping,
@@ -38,7 +38,7 @@ from ..actions import Request, ResponseHead
 from ..call import Call, ItemsCall, StreamCall
 from ..config import MeshAPIConfig, RequestOptions, Timeout, check_headers
 from ..errors import MeshAPIError, ResponseParseError, error_from_frame, redact
-from ..exchange import Assembled, EventStream, LineStream, Terms, WholeAnswer
+from ..exchange import Assembled, EventsReader, EventStream, LineStream, Terms, WholeAnswer
 from ..models._base import Answer, Params
 from ..models.files import FileContent
 from ..models.lists import AnswerList
@@ -445,8 +445,6 @@ def text_of(data: Union[str, bytes]) -> str:
     return text.lstrip("\ufeff")
 
 
-# Shorter than any event that says something: a [DONE], or a RawEvent that is a tuple.
-_SHORT = 24
 # A plain event with one of these may be something else.
 _ODD_FIELDS = frozenset({"error", "type"})
 
@@ -454,32 +452,43 @@ _ODD_FIELDS = frozenset({"error", "type"})
 @cache
 def _events_reader(
     read_event: Callable[[ResponseHead, str, bytes], Optional[ReplyT]], plain: Optional[Type[ReplyT]]
-) -> Callable[[ResponseHead, Deque[RawEvent]], Iterator[ReplyT]]:
-    """What takes raw events from the left, and gives what they stand for; it stops before a ``[DONE]``."""
+) -> EventsReader[ReplyT]:
     # Any, since a cast for each event would cost more than all that is done here.
-    validate: Any = None if plain is None else validator(cast("Hashable", plain))
+    read_plain: Any = _is_none if plain is None else validator(cast("Hashable", plain))
 
-    def read_events(head: ResponseHead, unread: Deque[RawEvent]) -> Iterator[ReplyT]:
-        while unread:
-            raw = unread.popleft()
-            if validate is not None and len(raw) > _SHORT:
+    def read_events(
+        head: ResponseHead,
+        unread: Iterator[RawEvent],
+        end: Callable[[bool, Optional[MeshAPIError]], Iterable[ReplyT]],
+    ) -> Iterator[ReplyT]:
+        for raw in unread:
+            try:
+                event = read_plain(raw)
+            except ValidationError:
+                event = None
+            if event is None or (event.__pydantic_extra__ and not _ODD_FIELDS.isdisjoint(event.__pydantic_extra__)):
+                type, data = ("message", raw) if isinstance(raw, bytes) else raw[:2]
+                is_done, problem = data.strip() == b"[DONE]", None
                 try:
-                    event = validate(raw)
-                except ValidationError:
-                    pass
-                else:
-                    if not event.__pydantic_extra__ or _ODD_FIELDS.isdisjoint(event.__pydantic_extra__):
-                        yield event
-                        continue
-            type, data = ("message", raw) if isinstance(raw, bytes) else raw[:2]
-            if data.strip() == b"[DONE]":
-                unread.appendleft(raw)
-                return
-            found = read_event(head, type, data)
-            if found is not None:
-                yield found
+                    event = None if is_done else read_event(head, type, data)
+                except MeshAPIError as error:
+                    problem = error
+                if is_done or problem:
+                    # Of what comes after that, nothing matters.
+                    for _ in unread:
+                        pass
+                    yield from end(is_done, problem)
+                    return
+                if event is None:
+                    continue
+            yield event
+        yield from end(False, None)
 
     return read_events
+
+
+def _is_none(raw: RawEvent) -> None:
+    """Say of any event that it is not plain."""
 
 
 @cache

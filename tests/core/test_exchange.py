@@ -394,6 +394,21 @@ def test_what_is_not_taken_is_read_before_anything_is_decided():
     assert call.state is State.DONE
 
 
+@pytest.mark.parametrize("before", [[], ["x"]])
+@pytest.mark.parametrize("ask", [lambda call: call.state, lambda call: call.next_action()])
+def test_who_asks_while_events_are_taken_loses_none(ask, before):
+    """The answer depends on what has come, all of which is read for it; the iterator goes on with that."""
+    call = streaming(*before)
+    assert texts_of(call) == before
+    call.receive_data(b"".join(map(chunk, "abc")) + b"data: [DONE]\n\n")
+    taken = []
+    for event in call.events():
+        ask(call)
+        taken.append(call.text_of(event))
+    assert taken == ["a", "b", "c"]
+    assert call.state is State.DONE
+
+
 @pytest.mark.parametrize("ask", [lambda call: call.state, lambda call: call.error, lambda call: call.is_over])
 def test_an_error_behind_untaken_events_is_known_to_whoever_asks(ask):
     """No question is answered from before the events that have come."""
