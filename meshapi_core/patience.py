@@ -24,48 +24,49 @@ class Patience:
     """
 
     def __init__(self, timeout: Timeout, now: float) -> None:
-        self._timeout = timeout
-        self._began = now
-        self._limit: Optional[float] = None
-        self._since = now
+        # Without limit is infinite.
+        self._connect, self._idle, self._total = map(_or_ever, (timeout.connect, timeout.idle, timeout.total))
+        self._began = self._since = now
+        self._limit = math.inf
         self._failure = Failure.TIMEOUT
 
     def start_connecting(self, now: float) -> None:
         """From `now` on, a connection is waited for."""
-        self._limit, self._since, self._failure = self._timeout.connect, now, Failure.CONNECT_TIMEOUT
+        self._limit, self._since, self._failure = self._connect, now, Failure.CONNECT_TIMEOUT
 
     def start_waiting(self, now: float) -> None:
         """From `now` on, the next bytes are waited for, or a stream's next event."""
-        self._limit, self._since, self._failure = self._timeout.idle, now, Failure.TIMEOUT
+        self._limit, self._since, self._failure = self._idle, now, Failure.TIMEOUT
 
     @property
     def expires_at(self) -> float:
         """When what is waited for must have come, on the clock of `now`; ``math.inf`` without limit."""
-        return min(self._since + _or_ever(self._limit), self._began + _or_ever(self._timeout.total))
+        return min(self._since + self._limit, self._began + self._total)
 
     def seconds_left(self, now: float) -> Optional[float]:
         """How much longer to wait for it, in seconds, 0 if no longer; ``None`` without limit."""
-        left = None if self._limit is None else max(self._limit - (now - self._since), 0.0)
-        total = self.total_left(now)
-        if left is None or total is None:
-            return total if left is None else left
-        return min(left, total)
+        left, total = self._limit - (now - self._since), self._total - (now - self._began)
+        return _limit_of(left if left < total else total)
 
     def total_left(self, now: float) -> Optional[float]:
         """How much time the whole call has left, in seconds, 0 if none; ``None`` without limit."""
-        total = self._timeout.total
-        return None if total is None else max(total - (now - self._began), 0.0)
+        return _limit_of(self._total - (now - self._began))
 
     def allows(self, seconds: float, now: float) -> bool:
         """Whether the call would have time to go on after a `Wait` of `seconds`; if not, report `Failure.DEADLINE`."""
-        return seconds < _or_ever(self.total_left(now))
+        return seconds < self._total - (now - self._began)
 
     @property
     def failure(self) -> Failure:
         """What to report when the time is over: the limit that ends first, be it the call's own or that of the wait."""
-        if self._timeout.total is not None and self._began + self._timeout.total <= self._since + _or_ever(self._limit):
-            return Failure.DEADLINE
-        return self._failure
+        is_the_whole = self._total < math.inf and self._began + self._total <= self._since + self._limit
+        return Failure.DEADLINE if is_the_whole else self._failure
+
+
+def _limit_of(left: float) -> Optional[float]:
+    if left == math.inf:
+        return None
+    return left if left > 0 else 0.0
 
 
 def _or_ever(seconds: Optional[float]) -> float:

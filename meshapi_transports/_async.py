@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, AsyncIterator, Generic, Optional, Protocol, Type, TypeVar
+from typing import TYPE_CHECKING, Any, AsyncIterator, Awaitable, Generic, Optional, Protocol, Type, TypeVar
 
 from typing_extensions import TypeVar as TypeVarWithDefault
 
@@ -109,22 +109,20 @@ class _Run(BaseRun):
         self._transport = transport
         self._answer: Optional[AsyncAnswer] = None
 
-    async def step(self) -> bool:
-        """Do what the machine asks for next; False if there is nothing more to do.
+    def step(self) -> Optional[Awaitable[None]]:
+        """What the machine asks for next, to be awaited; ``None`` if there is nothing more to do.
 
         Raises:
             MeshAPIError: the call has failed.
         """
         action = self._call.next_action()
         if action is NEED_DATA:
-            await self._read()
-        elif isinstance(action, SendRequest):
-            await self._send(action.request)
-        elif isinstance(action, Wait):
-            await self._wait(action.seconds)
-        else:
-            return False
-        return True
+            return self._read()
+        if isinstance(action, SendRequest):
+            return self._send(action.request)
+        if isinstance(action, Wait):
+            return self._wait(action.seconds)
+        return None
 
     async def drain(self) -> None:
         """Read what is left of the framing, so that the connection can serve another call; then let go of it."""
@@ -202,7 +200,8 @@ async def perform(transport: AsyncTransport, call: Call[T]) -> T:
     """
     run = _Run(transport, call)
     try:
-        while await run.step():
+        while (step := run.step()) is not None:
+            await step
             run.received()
     finally:
         # After its end, this says nothing.
@@ -270,9 +269,11 @@ class AsyncItems(BaseItems[E]):
 
     async def _advance(self) -> None:
         try:
-            goes_on = await self._run.step()
+            step = self._run.step()
+            if step is not None:
+                await step
             self._events = self._call.events()
-            if not goes_on:
+            if step is None:
                 await self._run.drain()
                 self._is_closed = True
             if not self._waits_for_events:

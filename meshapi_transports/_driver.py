@@ -108,12 +108,12 @@ class BaseRun:
         return self._call.timeout if left is None else replace(self._call.timeout, total=max(left, _NO_TIME))
 
     def _limit_for_reading(self) -> Optional[float]:
-        now = self._current_time()
+        now, patience = self._current_time(), self._patience
         if not self._is_waiting:
             # From now, and not from the last event: the time that the caller took for that is not the server's.
-            self._patience.start_waiting(now)
+            patience.start_waiting(now)
             self._is_waiting = True
-        return self._patience.seconds_left(now)
+        return patience.seconds_left(now)
 
     def _allows(self, seconds: float) -> bool:
         return self._patience.allows(seconds, self._current_time())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import http.client
 import importlib
 import json
-from typing import Any, AsyncIterator, Awaitable, Callable, Dict, Iterator, List, NamedTuple, Type
+from typing import Any, AsyncIterator, Awaitable, Callable, Dict, Iterable, Iterator, List, NamedTuple, Type
 from urllib.parse import urlsplit
 
 PATH = "/v1/chat/completions"
@@ -71,22 +71,21 @@ def body(model: str, messages: Messages, *, stream: bool = False) -> Dict[str, A
     return {**content, "stream": True} if stream else content
 
 
-class Splitter:
-    """The least that makes typed chunks of a stream: split on blank lines, and validate each event's JSON."""
+def chunk_validator() -> Callable[[bytes], Any]:
+    """The least that makes a typed chunk of an event's data."""
+    from .plain import Chunk
 
-    def __init__(self) -> None:
-        from .plain import Chunk
+    return Chunk.__pydantic_validator__.validate_json
 
-        self.validate = Chunk.__pydantic_validator__.validate_json
-        self.rest = b""
-        self.count = 0
 
-    def receive(self, data: bytes) -> None:
-        *events, self.rest = (self.rest + data).split(b"\n\n")
+def chunks_of(pieces: Iterable[bytes]) -> Iterator[Any]:
+    """The typed chunks of a stream: split on blank lines, and validated."""
+    validate, rest = chunk_validator(), b""
+    for piece in pieces:
+        *events, rest = (rest + piece).split(b"\n\n")
         for event in events:
             if event != b"data: [DONE]":
-                self.validate(event[6:])
-                self.count += 1
+                yield validate(event[6:])
 
 
 class Client:
@@ -181,8 +180,7 @@ class MeshAPIClient(BlockingClient):
         self.client = self.module.MeshAPI(base_url=url, token=TOKEN)
 
     def params(self, model: str, messages: Messages) -> Any:
-        made = [self.module.ChatMessage(**message) for message in messages]
-        return self.module.ChatCompletionParams(model=model, messages=made)
+        return self.module.ChatCompletionParams(model=model, messages=messages)
 
     async def request(self, messages: Messages, model: str = "answer") -> Any:
         return self.client.chat.completions.create(self.params(model, messages))
@@ -208,8 +206,7 @@ class AsyncMeshAPIClient(AwaitingClient):
         self.client = self.module.AsyncMeshAPI(base_url=self.url, token=TOKEN)
 
     def params(self, model: str, messages: Messages) -> Any:
-        made = [self.module.ChatMessage(**message) for message in messages]
-        return self.module.ChatCompletionParams(model=model, messages=made)
+        return self.module.ChatCompletionParams(model=model, messages=messages)
 
     async def request(self, messages: Messages, model: str = "answer") -> Any:
         return await self.client.chat.completions.create(self.params(model, messages))
@@ -282,10 +279,10 @@ class RawBlocking(BlockingClient):
         return self.pieces(model)
 
     async def read(self, model: str) -> int:
-        splitter = Splitter()
-        for piece in self.pieces(model):
-            splitter.receive(piece)
-        return splitter.count
+        count = 0
+        for _ in chunks_of(self.pieces(model)):
+            count += 1
+        return count
 
 
 class RawAwaiting(AwaitingClient):
@@ -297,11 +294,19 @@ class RawAwaiting(AwaitingClient):
     async def stream(self, model: str) -> Any:
         return self.pieces(model)
 
-    async def read(self, model: str) -> int:
-        splitter = Splitter()
+    async def chunks(self, model: str) -> AsyncIterator[Any]:
+        validate, rest = chunk_validator(), b""
         async for piece in self.pieces(model):
-            splitter.receive(piece)
-        return splitter.count
+            *events, rest = (rest + piece).split(b"\n\n")
+            for event in events:
+                if event != b"data: [DONE]":
+                    yield validate(event[6:])
+
+    async def read(self, model: str) -> int:
+        count = 0
+        async for _ in self.chunks(model):
+            count += 1
+        return count
 
 
 class RawHTTPX(RawBlocking):

@@ -11,7 +11,7 @@ import os
 from typing import Any, Callable, Dict, Iterator, List
 
 from . import server
-from .contenders import TOKEN, USUAL, Splitter, body
+from .contenders import TOKEN, USUAL, body, chunks_of
 from .cost import cost_of
 
 JSON = {"content-type": "application/json"}
@@ -46,10 +46,10 @@ class Plain(Decoder):
         self.validate = Embeddings.__pydantic_validator__.validate_json
 
     def chunks(self, pieces: List[bytes]) -> int:
-        splitter = Splitter()
-        for piece in pieces:
-            splitter.receive(piece)
-        return splitter.count
+        count = 0
+        for _ in chunks_of(pieces):
+            count += 1
+        return count
 
     def embeddings(self, data: bytes, encoding: str) -> Any:
         return self.validate(data)
@@ -63,8 +63,7 @@ class Core(Decoder):
         self.core = self.module.MeshAPICore(self.module.MeshAPIConfig("http://127.0.0.1:1", token=TOKEN))
 
     def chunks(self, pieces: List[bytes]) -> int:
-        message = self.module.ChatMessage(role="user", content="hello")
-        call = self.core.chat.completions.stream(self.module.ChatCompletionParams(messages=[message]))
+        call = self.core.chat.completions.stream(self.module.ChatCompletionParams(messages=USUAL))
         call.next_action()
         call.receive_response(200, STREAM)
         count = 0
@@ -118,9 +117,7 @@ class Official(Peer):
     def chunks(self, pieces: List[bytes]) -> int:
         self.ready = pieces
         client = self.client(STREAM)
-        message = self.module.ChatMessage(role="user", content="hello")
-        params = self.module.ChatCompletionParams(messages=[message])
-        return sum(1 for _ in client.chat.completions.stream(params))
+        return sum(1 for _ in client.chat.completions.stream(self.module.ChatCompletionParams(messages=USUAL)))
 
     def embeddings(self, data: bytes, encoding: str) -> Any:
         self.ready = [data]
