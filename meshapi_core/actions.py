@@ -56,15 +56,18 @@ class Headers(Mapping[str, str]):
     __slots__ = ("_by_name", "_fields")
 
     def __init__(self, fields: HeadersLike = ()) -> None:
-        self._fields = fields
+        # What can be gone through but once is kept.
+        self._fields: Any = fields if hasattr(fields, "items") or isinstance(fields, (list, tuple)) else list(fields)
         self._by_name: Optional[Dict[str, str]] = None
 
+    def _pairs(self) -> Iterable[Tuple[Union[str, bytes], Union[str, bytes]]]:
+        pairs: Iterable[Any] = self._fields.items() if hasattr(self._fields, "items") else self._fields
+        return pairs
+
     def _index(self) -> Dict[str, str]:
-        # Built at the first look-up: most answers are never asked for a header.
         if self._by_name is None:
             by_name: Dict[str, str] = {}
-            fields: Any = self._fields
-            for raw_name, raw_value in fields.items() if hasattr(fields, "items") else fields:
+            for raw_name, raw_value in self._pairs():
                 name, value = _text(raw_name).lower(), _text(raw_value)
                 by_name[name] = f"{by_name[name]}, {value}" if name in by_name else value
             self._by_name = by_name
@@ -72,7 +75,14 @@ class Headers(Mapping[str, str]):
         return self._by_name
 
     def __getitem__(self, name: str) -> str:
-        return self._index()[name.lower()]
+        if self._by_name is not None:
+            return self._by_name[name.lower()]
+        # Most answers are asked for one field, or none: an index would take more time than that, and room for ever.
+        wanted = name.lower()
+        values = [_text(value) for other, value in self._pairs() if _text(other).lower() == wanted]
+        if not values:
+            raise KeyError(name)
+        return ", ".join(values)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._index())

@@ -393,7 +393,9 @@ class _Items(_Exchange[None], ItemsCall[E]):
 
     def __init__(self, request: Request, terms: Terms) -> None:
         super().__init__(request, terms)
-        self._events: Deque[E] = deque()
+        # Made when there is something to be put away: most streams have nothing, and empty it takes as much as two
+        # chunks.
+        self._events: Optional[Deque[E]] = None
 
     def events(self) -> Iterator[E]:
         while self._events:
@@ -468,6 +470,7 @@ class LineStream(_Items[E]):
     def _receive_line(self, head: ResponseHead, line: bytes) -> None:
         text = line.decode("utf-8", "replace").strip("\ufeff \t\r")
         if text:
+            self._events = self._events or deque()
             self._events.append(self._read_line(head, text))
 
 
@@ -566,7 +569,7 @@ class EventStream(_Items[E], StreamCall[E, R]):
         """Read what has come before anything is decided that depends on it."""
         if self._unread is not None:
             # Put away, since whoever reads is given them in the end.
-            events, self._events = self._events, deque()
+            events, self._events = self._events or deque(), None
             events.extend(self._events_ahead())
             self._events = events
 
