@@ -56,8 +56,9 @@ class Headers(Mapping[str, str]):
     __slots__ = ("_by_name", "_fields")
 
     def __init__(self, fields: HeadersLike = ()) -> None:
+        given: Any = fields
         # What can be gone through but once is kept.
-        self._fields: Any = fields if hasattr(fields, "items") or isinstance(fields, (list, tuple)) else list(fields)
+        self._fields: Any = given if hasattr(given, "items") or isinstance(given, (list, tuple)) else list(given)
         self._by_name: Optional[Dict[str, str]] = None
 
     def _pairs(self) -> Iterable[Tuple[Union[str, bytes], Union[str, bytes]]]:

@@ -36,7 +36,7 @@ STDLIB = {
 THIRD_PARTY = {
     "call.py": {"typing_extensions"},
     "models/*": {"pydantic", "pydantic_core", "typing_extensions"},
-    "resources/*": {"pydantic", "typing_extensions"},
+    "resources/*": {"pydantic", "pydantic_core", "typing_extensions"},
 }
 
 # Which rooms of the core a file may import: down the house, never up.
