@@ -314,7 +314,7 @@ def _json_body(params: Params, *, stream: Optional[bool], extra: Optional[Mappin
         if stream is None:
             return body
         if len(body) > len(b"{}"):
-            return (b'{"stream":true,' if stream else b'{"stream":false,') + body[1:]
+            return b"".join((b'{"stream":true,' if stream else b'{"stream":false,', memoryview(body)[1:]))
     extra = _checked_mapping(extra or {}, "extra_body")
     if "stream" in extra:
         raise ValueError('extra_body must not hold "stream": the method that is called says it')

@@ -25,6 +25,7 @@ USUAL: Messages = [
     {"role": "system", "content": "Answer in one short sentence, and do not repeat the question."},
     {"role": "user", "content": "Why is it worth more to measure a program than to have an opinion about it?"},
 ]
+# A conversation so far.  Whoever has one keeps it in the form in which his client wants it, from one turn to the next.
 MANY: Messages = [
     {"role": ("user", "assistant")[at % 2], "content": f"{at}. " + "What is not measured is only believed. " * 12}
     for at in range(200)
@@ -177,10 +178,11 @@ class MeshAPIClient(BlockingClient):
 
     def __init__(self, url: str, module: str) -> None:
         self.module = importlib.import_module(module)
+        self.long = [self.module.ChatMessage(**message) for message in MANY]
         self.client = self.module.MeshAPI(base_url=url, token=TOKEN)
 
     def params(self, model: str, messages: Messages) -> Any:
-        return self.module.ChatCompletionParams(model=model, messages=messages)
+        return self.module.ChatCompletionParams(model=model, messages=self.long if messages is MANY else messages)
 
     async def request(self, messages: Messages, model: str = "answer") -> Any:
         return self.client.chat.completions.create(self.params(model, messages))
@@ -200,13 +202,14 @@ class AsyncMeshAPIClient(AwaitingClient):
 
     def __init__(self, url: str, module: str) -> None:
         self.module = importlib.import_module(module)
+        self.long = [self.module.ChatMessage(**message) for message in MANY]
         self.url = url
 
     async def start(self) -> None:
         self.client = self.module.AsyncMeshAPI(base_url=self.url, token=TOKEN)
 
     def params(self, model: str, messages: Messages) -> Any:
-        return self.module.ChatCompletionParams(model=model, messages=messages)
+        return self.module.ChatCompletionParams(model=model, messages=self.long if messages is MANY else messages)
 
     async def request(self, messages: Messages, model: str = "answer") -> Any:
         return await self.client.chat.completions.create(self.params(model, messages))
@@ -437,7 +440,7 @@ class RawStdlib(RawBlocking):
 
 
 class RawTrio(RawAwaiting):
-    """Streams of trio with h11, and a list of idle connections."""
+    """Streams of trio with h11, and a list of idle connections; nothing is waited for without end."""
 
     def __init__(self, url: str) -> None:
         self.trio: Any = importlib.import_module("trio")
@@ -455,7 +458,8 @@ class RawTrio(RawAwaiting):
         fields = [("Host", self.netloc), *HEADERS.items(), ("Content-Length", str(len(content)))]
         data = connection.send(self.h11.Request(method=method, target=path, headers=fields))
         data += connection.send(self.h11.Data(content)) + connection.send(self.h11.EndOfMessage())
-        await stream.send_all(data)
+        with self.trio.fail_after(TIMEOUT):
+            await stream.send_all(data)
         return stream, connection
 
     async def bodies(self, method: str, path: str, content: bytes = b"") -> AsyncIterator[bytes]:
@@ -465,7 +469,9 @@ class RawTrio(RawAwaiting):
             while not is_whole:
                 event = connection.next_event()
                 if event is self.h11.NEED_DATA:
-                    connection.receive_data(await stream.receive_some(65536))
+                    with self.trio.fail_after(TIMEOUT):
+                        data = await stream.receive_some(65536)
+                    connection.receive_data(data)
                 elif type(event) is self.h11.Data:
                     yield event.data
                 elif type(event) is self.h11.EndOfMessage:

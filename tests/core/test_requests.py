@@ -9,6 +9,8 @@ import meshapi_core
 from meshapi_core import (
     AudioOutputOptions,
     ChatCompletionParams,
+    ChatMessage,
+    ContentPartText,
     ImageOptions,
     MeshAPIConfig,
     MeshAPICore,
@@ -262,10 +264,17 @@ def test_params_that_are_no_json_are_refused_at_the_call(method, fields):
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 def test_numbers_that_json_cannot_say_are_refused_at_the_call(method, extra_body, number):
     """They do not become null on the way, wherever they stand; texts may well speak of them."""
-    params = ChatCompletionParams(messages=[], response_format={"a": [{"b": number}]})
-    with pytest.raises(ValueError, match=r"JSON has no -?(NaN|Infinity)|not JSON compliant"):
-        made(method, params, extra_body=extra_body)
-    said = ChatCompletionParams(messages=[], user='NaN -Infinity "NaN": NaN', response_format={"NaN": "Infinity"})
+    said = ChatMessage(role="user", content="NaN")
+    part = ContentPartText.model_validate({"type": "text", "text": "hi", "x": number})
+    for params in (
+        ChatCompletionParams(messages=[said], response_format={"a": [{"b": number}]}),
+        ChatCompletionParams(messages=[said, ChatMessage(role="user", content=[part])]),
+        ChatCompletionParams(messages=[ChatMessage(role="user", content="a", reasoning_details=[{"b": number}]), said]),
+        ChatCompletionParams(messages=[said]).model_copy(update={"temperature": number}),
+    ):
+        with pytest.raises(ValueError, match=r"JSON has no -?(NaN|Infinity)|not JSON compliant"):
+            made(method, params, extra_body=extra_body)
+    said = ChatCompletionParams(messages=[said], user='NaN -Infinity "NaN": NaN', response_format={"NaN": "Infinity"})
     sent = body(method, said, extra_body=extra_body)
     assert (sent["user"], sent["response_format"]) == (said.user, said.response_format)
 
