@@ -63,7 +63,7 @@ from .observing import (
 from .retry import Outcome, RetryPolicy
 from .sse import RawEvent, SSEDecoder
 
-__all__ = ["Assembled", "EventStream", "EventsReader", "LineStream", "Terms", "WholeAnswer"]
+__all__ = ["Assembled", "EndOfReading", "EventStream", "EventsReader", "LineStream", "Terms", "WholeAnswer"]
 
 T = TypeVar("T")
 E = TypeVar("E")
@@ -366,6 +366,22 @@ class Assembled(NamedTuple):
     is_complete: bool
 
 
+class EndOfReading(Protocol):
+    """Is told how the reading of events has ended."""
+
+    def __call__(
+        self, unread: Iterator[RawEvent], is_done: bool, error: Optional[MeshAPIError] = None, /
+    ) -> Iterable[Any]:
+        """What shall be given out yet.
+
+        Args:
+            unread: the events, all of which have been read.
+            is_done: whether the last was a ``[DONE]``.
+            error: what the last reported, or what was wrong with it.
+        """
+        ...
+
+
 class EventsReader(Protocol[E_co]):
     """Reads raw events as they are asked for."""
 
@@ -373,7 +389,7 @@ class EventsReader(Protocol[E_co]):
         self,
         head: ResponseHead,
         unread: Iterator[RawEvent],
-        end: Callable[[bool, Optional[MeshAPIError]], Iterable[Any]],
+        end: EndOfReading,
         /,
     ) -> Iterator[E_co]:
         """What `unread` stands for, up to a ``[DONE]`` or an error; nothing is left in it then.
@@ -381,7 +397,7 @@ class EventsReader(Protocol[E_co]):
         Args:
             head: that of the answer.
             unread: the events.
-            end: told in the end whether there was a ``[DONE]``, and the error; gives what shall come after all.
+            end: called in the end; gives what shall come after all.
         """
         ...
 
@@ -502,8 +518,8 @@ class EventStream(_Items[E], StreamCall[E, R]):
         self._decoder = SSEDecoder(terms.max_event_size)
         # What came last, until all of it has been read.
         self._unread: Optional[Iterator[RawEvent]] = None
-        # Kept as it came, and read again only for the whole, or when a stream ends without a word: most never need it.
-        self._received: List[bytes] = []
+        # Kept unread, and read again only for the whole, or when a stream ends without a word: most never need it.
+        self._received: List[RawEvent] = []
         self._may_be_whole = True
         self._has_begun = False
         self._has_events = False
@@ -540,9 +556,9 @@ class EventStream(_Items[E], StreamCall[E, R]):
             data = self._check_data(data)
             if self._state is not State.RECEIVE_EVENTS:
                 return
-        self._received.append(data)
         events = self._decoder.receive_raw(data)
         if events or self._decoder.is_overfull:
+            self._received += events
             self._unread = iter(events)
 
     def receive_eof(self) -> None:
@@ -570,8 +586,10 @@ class EventStream(_Items[E], StreamCall[E, R]):
         if self._unread is not None:
             # Put away, since whoever reads is given them in the end.
             events, self._events = self._events or deque(), None
-            events.extend(self._events_ahead())
-            self._events = events
+            try:
+                events.extend(self._events_ahead())
+            finally:
+                self._events = events
 
     def _events_ahead(self) -> Iterator[E]:
         """What has come, read one event at a time as it is asked for.
@@ -593,9 +611,11 @@ class EventStream(_Items[E], StreamCall[E, R]):
             break
         yield from events
 
-    def _end_reading(self, is_done: bool, error: Optional[MeshAPIError]) -> Iterator[E]:
+    def _end_reading(
+        self, unread: Iterator[RawEvent], is_done: bool, error: Optional[MeshAPIError] = None
+    ) -> Iterator[E]:
         """Conclude from how the reading ended; the events that were read ahead of whoever has been reading."""
-        if self._unread is not None:
+        if self._unread is unread:
             self._unread = None
             if error is not None:
                 self._conclude(Input.END)
@@ -676,9 +696,8 @@ class EventStream(_Items[E], StreamCall[E, R]):
         """All events of the stream once more."""
         if self._head is None:
             return []
-        received = SSEDecoder(self._terms.max_event_size).receive_raw(b"".join(self._received))
         # What ends the stream is no part of it, be it an error or the [DONE].
-        return list(self._read(self._head, iter(received), lambda is_done, error: ()))
+        return list(self._read(self._head, iter(self._received), lambda unread, is_done, error=None: ()))
 
 
 def _is_success(head: ResponseHead) -> bool:

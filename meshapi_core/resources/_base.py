@@ -12,7 +12,6 @@ from typing import (
     Callable,
     Dict,
     Hashable,
-    Iterable,
     Iterator,
     List,
     Mapping,
@@ -39,7 +38,7 @@ from ..actions import Request, ResponseHead
 from ..call import Call, ItemsCall, StreamCall
 from ..config import MeshAPIConfig, RequestOptions, Timeout, check_headers
 from ..errors import MeshAPIError, ResponseParseError, error_from_frame, redact
-from ..exchange import Assembled, EventsReader, EventStream, LineStream, Terms, WholeAnswer
+from ..exchange import Assembled, EndOfReading, EventsReader, EventStream, LineStream, Terms, WholeAnswer
 from ..models._base import Answer, Params
 from ..models.files import FileContent
 from ..models.lists import AnswerList
@@ -459,11 +458,7 @@ def _events_reader(
     # Any, since a cast for each event would cost more than all that is done here.
     read_plain: Any = _is_none if plain is None else validator(cast("Hashable", plain))
 
-    def read_events(
-        head: ResponseHead,
-        unread: Iterator[RawEvent],
-        end: Callable[[bool, Optional[MeshAPIError]], Iterable[ReplyT]],
-    ) -> Iterator[ReplyT]:
+    def read_events(head: ResponseHead, unread: Iterator[RawEvent], end: EndOfReading) -> Iterator[ReplyT]:
         for raw in unread:
             try:
                 event = read_plain(raw)
@@ -480,12 +475,12 @@ def _events_reader(
                     # Of what comes after that, nothing matters.
                     for _ in unread:
                         pass
-                    yield from end(is_done, problem)
+                    yield from end(unread, is_done, problem)
                     return
                 if event is None:
                     continue
             yield event
-        yield from end(False, None)
+        yield from end(unread, False)
 
     return read_events
 

@@ -1,6 +1,7 @@
 """One request and its answer beside the chat: answers that are a row of lines, and how large anything may be."""
 
 import json
+from itertools import islice
 
 import pytest
 from hypothesis import given, settings
@@ -382,8 +383,42 @@ def test_events_that_are_not_taken_come_the_next_time():
     assert call.text_of(next(first)) == "a"
     assert call.text_of(next(call.events())) == "b"
     call.receive_data(chunk("e"))
-    assert texts_of(call) == ["c", "d", "e"]
-    assert list(first) == []
+    assert [call.text_of(event) for event in first] == ["c", "d"]
+    assert texts_of(call) == ["e"]
+    assert list(first) == texts_of(call) == []
+
+
+MOVES = st.one_of(
+    st.tuples(st.just("receive"), st.integers(1, 3)),
+    st.tuples(st.just("ask"), st.just(0)),
+    st.tuples(st.just("begin"), st.just(0)),
+    # Which of the iterators, and how many events of it.
+    st.tuples(st.integers(0, 3), st.integers(1, 4)),
+)
+
+
+@settings(deadline=None, database=None, max_examples=200)
+@given(st.lists(MOVES, max_size=30), st.booleans())
+def test_events_come_once_and_in_order_whoever_takes_them(moves, ends):
+    """However many iterators there are, and whatever is asked in between."""
+    call = streaming("0")
+    sent, taken, iterators = 1, [], [call.events()]
+    for move, count in moves:
+        if move == "receive":
+            call.receive_data(b"".join(chunk(str(sent + n)) for n in range(count)))
+            sent += count
+        elif move == "ask":
+            assert call.state is State.RECEIVE_EVENTS
+        elif move == "begin":
+            iterators.append(call.events())
+        else:
+            taken += map(call.text_of, islice(iterators[move % len(iterators)], count))
+    if ends:
+        call.receive_data(b"data: [DONE]\n\n")
+        assert call.state is State.DONE
+    taken += texts_of(call)
+    assert taken == [str(n) for n in range(sent)]
+    assert [text for iterator in iterators for text in iterator] == texts_of(call) == []
 
 
 def test_what_is_not_taken_is_read_before_anything_is_decided():
