@@ -452,15 +452,16 @@ class AsyncTransport(_Transport):
     """
 
     sleep = staticmethod(anyio.sleep)
-    _loop: Optional[asyncio.AbstractEventLoop] = None
+    _loop: object = None
 
     def __init__(self, library: ModuleType, client: Any) -> None:
         super().__init__(library, library.AsyncClient, client)
 
     async def send(self, request: Request, timeout: Timeout) -> AsyncAnswer:
         if self._is_own:
-            self._loop = self._loop or _running_loop()
-            if self._loop is not _running_loop():
+            running = _running_loop()
+            self._loop = self._loop or running
+            if self._loop is not running:
                 raise RuntimeError("the client is in use in another event loop; each loop needs a client of its own")
         message = self._message(request, timeout)
         connecting = _Connecting()
@@ -612,12 +613,14 @@ def _without_idle_turns(work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
             step = partial(work.send, answer)
 
 
-def _running_loop() -> Optional[asyncio.AbstractEventLoop]:
+def _running_loop() -> object:
+    """What no two loops have in common."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
-        # Under trio.
-        return None
+        import trio
+
+        return trio.lowlevel.current_trio_token()
 
 
 def _fail_after(seconds: Optional[float]) -> ContextManager[Any]:

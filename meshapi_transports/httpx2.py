@@ -62,7 +62,8 @@ class AsyncMeshAPI(_AsyncMeshAPI):
         ValueError: there is no token, or an argument cannot be used; the message says which and why.
 
     Next: ``await client.chat.completions.create(params)``.  Close the client with ``await client.aclose()``, or use it
-    in an ``async with`` statement.
+    in an ``async with`` statement.  Its connections belong to the loop in which it was first used, so it can be used in
+    no other: each loop needs a client of its own.
     """
 
     def __init__(
