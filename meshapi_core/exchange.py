@@ -579,7 +579,14 @@ class EventStream(_Items[E], StreamCall[E, R]):
         return super().next_action()
 
     def events(self) -> Iterator[E]:
-        return chain(super().events(), self._events_ahead()) if self._events else self._events_ahead()
+        if self._unread is None or self._head is None:
+            return super().events()
+        # Objects that are let go before the next is made cost half of what a list of them does: no garbage collector
+        # ever sees them, and each is made where the one before it was.
+        events = self._read(self._head, self._unread, self._end_reading)
+        if not self._has_events:
+            events = self._announced(events)
+        return chain(super().events(), events) if self._events else events
 
     def _read_ahead(self) -> None:
         """Read what has come before anything is decided that depends on it."""
@@ -587,20 +594,9 @@ class EventStream(_Items[E], StreamCall[E, R]):
             # Put away, since whoever reads is given them in the end.
             events, self._events = self._events or deque(), None
             try:
-                events.extend(self._events_ahead())
+                events.extend(self.events())
             finally:
                 self._events = events
-
-    def _events_ahead(self) -> Iterator[E]:
-        """What has come, read one event at a time as it is asked for.
-
-        Objects that are let go before the next is made cost half of what a list of them does: no garbage collector
-        ever sees them, and each is made where the one before it was.
-        """
-        if self._unread is None or self._head is None:
-            return iter(())
-        events = self._read(self._head, self._unread, self._end_reading)
-        return events if self._has_events else self._announced(events)
 
     def _announced(self, events: Iterator[E]) -> Iterator[E]:
         for event in events:
@@ -613,7 +609,7 @@ class EventStream(_Items[E], StreamCall[E, R]):
 
     def _end_reading(
         self, unread: Iterator[RawEvent], is_done: bool, error: Optional[MeshAPIError] = None
-    ) -> Iterator[E]:
+    ) -> Iterable[E]:
         """Conclude from how the reading ended; the events that were read ahead of whoever has been reading."""
         if self._unread is unread:
             self._unread = None
@@ -626,7 +622,7 @@ class EventStream(_Items[E], StreamCall[E, R]):
                 self._decide(None)
             elif self._decoder.is_overfull:
                 self._refuse_size("an event", "max_event_size", self._terms.max_event_size)
-        return super().events() if self._events else iter(())
+        return super().events() if self._events else ()
 
     def _check_data(self, data: bytes) -> bytes:
         """What of `data` belongs to the events, now that all before it has been read."""

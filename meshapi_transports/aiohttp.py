@@ -80,6 +80,10 @@ _LARGE = 1 << 15
 
 _MAX_FIELD_SIZE = 65536
 
+# asyncio receives up to four times as much at once.  What is made of that is more than malloc keeps at hand, and each
+# time the system would be asked for it anew: an eighth of what a chunk costs.
+_PIECE = 65536
+
 # The versions whose inner parts `_send_directly` is known to fit; over others, requests go the long way.
 _KNOWN_VERSIONS = ("3.12.", "3.13.", "3.14.")
 
@@ -376,10 +380,10 @@ class _Answer:
         try:
             while not content.at_eof():
                 # Also what had arrived before the connection broke, which aiohttp would forget.
-                data = content._read_nowait(-1)  # pyright: ignore[reportPrivateUsage]
+                data = content._read_nowait(_PIECE)  # pyright: ignore[reportPrivateUsage]
                 if not data:
                     self._expect_data_within(timeout)
-                    data = await content.readany()
+                    data = await content.read(_PIECE)
                 if self._decoder is not None:
                     data = self._decoder.decode(data)
                 if data:
