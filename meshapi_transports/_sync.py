@@ -49,7 +49,9 @@ class Answer(Protocol):
         ...
 
     def read(self, timeout: Optional[float]) -> bytes:
-        """Wait for the next bytes of the body, and return all that are there.
+        """Wait for the next bytes of the body, and return those that are there, 64 KiB of them at most.
+
+        To return more is no mistake, but what is then made of it at once takes longer than in pieces.
 
         Args:
             timeout: how long to wait, in seconds; ``None`` without limit.
