@@ -521,8 +521,8 @@ class _AsyncAnswer:
         self._finalizer = Finalizer()
 
     async def aclose(self) -> None:
-        with anyio.CancelScope(shield=True):
-            await _without_idle_turns(self._close())
+        # Shielded from being cancelled by httpcore itself.
+        await _without_idle_turns(self._close())
 
     def abort(self) -> None:
         self._finalizer.run(self.aclose)
@@ -530,8 +530,9 @@ class _AsyncAnswer:
     async def _close(self) -> None:
         await self._response.aclose()
         if self._transport.is_closed:
-            # The pool has been closed, and forgets what was then being connected.
-            await self._stream.aclose()
+            with anyio.CancelScope(shield=True):
+                # The pool has been closed, and forgets what was then being connected.
+                await self._stream.aclose()
 
 
 class _AsyncHttp11Answer(_AsyncAnswer):
@@ -574,6 +575,10 @@ class _AnyAsyncAnswer(_AsyncAnswer):
                     return data
         self._decoder.finish()
         return b""
+
+    async def aclose(self) -> None:
+        with anyio.CancelScope(shield=True):
+            await super().aclose()
 
     async def _close(self) -> None:
         await super()._close()
