@@ -521,7 +521,7 @@ class _AsyncAnswer:
         self._finalizer = Finalizer()
 
     async def aclose(self) -> None:
-        # Shielded from being cancelled by httpcore itself.
+        # httpcore itself lets nothing of its closing be cancelled.
         await _without_idle_turns(self._close())
 
     def abort(self) -> None:

@@ -173,16 +173,23 @@ def aiter_of(stream: Any) -> Any:
 # Ours and the official SDK, which are called alike
 
 
-class MeshAPIClient(BlockingClient):
-    """A `MeshAPI` of the module's."""
+class Asking:
+    """What makes the params of a module's client."""
 
-    def __init__(self, url: str, module: str) -> None:
+    def __init__(self, module: str) -> None:
         self.module = importlib.import_module(module)
         self.long = [self.module.ChatMessage(**message) for message in MANY]
-        self.client = self.module.MeshAPI(base_url=url, token=TOKEN)
 
     def params(self, model: str, messages: Messages) -> Any:
         return self.module.ChatCompletionParams(model=model, messages=self.long if messages is MANY else messages)
+
+
+class MeshAPIClient(Asking, BlockingClient):
+    """A `MeshAPI` of the module's."""
+
+    def __init__(self, url: str, module: str) -> None:
+        super().__init__(module)
+        self.client = self.module.MeshAPI(base_url=url, token=TOKEN)
 
     async def request(self, messages: Messages, model: str = "answer") -> Any:
         return self.client.chat.completions.create(self.params(model, messages))
@@ -197,19 +204,15 @@ class MeshAPIClient(BlockingClient):
         self.client.close()
 
 
-class AsyncMeshAPIClient(AwaitingClient):
+class AsyncMeshAPIClient(Asking, AwaitingClient):
     """An `AsyncMeshAPI` of the module's."""
 
     def __init__(self, url: str, module: str) -> None:
-        self.module = importlib.import_module(module)
-        self.long = [self.module.ChatMessage(**message) for message in MANY]
+        super().__init__(module)
         self.url = url
 
     async def start(self) -> None:
         self.client = self.module.AsyncMeshAPI(base_url=self.url, token=TOKEN)
-
-    def params(self, model: str, messages: Messages) -> Any:
-        return self.module.ChatCompletionParams(model=model, messages=self.long if messages is MANY else messages)
 
     async def request(self, messages: Messages, model: str = "answer") -> Any:
         return await self.client.chat.completions.create(self.params(model, messages))

@@ -226,3 +226,9 @@ def test_the_readme_tells_what_was_recorded():
         for what, told in zip(("one request", "stream chunk, an HTTP chunk an event"), figures):
             ratio = recorded[what, on][who]["ratio"]
             assert f"{ratio:.{len(told.partition('.')[2])}f}" == told, (name, what)
+    large = sorted(
+        recorded["stream chunk, HTTP chunks of 16 KiB", on]["ours"]["ratio"]
+        for on, who in IN_README.values()
+        if who == "ours"
+    )
+    assert f"{large[0]:.2f} to {large[-1]:.2f} times as much" in section

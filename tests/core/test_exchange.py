@@ -383,9 +383,18 @@ def test_events_that_are_not_taken_come_the_next_time():
     assert call.text_of(next(first)) == "a"
     assert call.text_of(next(call.events())) == "b"
     call.receive_data(chunk("e"))
-    assert [call.text_of(event) for event in first] == ["c", "d"]
-    assert texts_of(call) == ["e"]
-    assert list(first) == texts_of(call) == []
+    assert texts_of(call) == ["c", "d", "e"]
+    assert list(first) == []
+
+
+def test_an_older_iterator_takes_nothing_of_what_is_newer():
+    """It ends with what had come when it was made, and the rest is still there."""
+    call = streaming("a", "b")
+    first = call.events()
+    assert call.text_of(next(first)) == "a"
+    call.receive_data(chunk("c"))
+    assert [call.text_of(event) for event in first] == ["b"]
+    assert texts_of(call) == ["c"]
 
 
 MOVES = st.one_of(

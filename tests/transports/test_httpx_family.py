@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import zlib
+from functools import partial
 
 import anyio
 import anyio.lowlevel
@@ -424,21 +425,22 @@ async def test_a_cancelled_scope_is_noticed(anyio_backend):
     assert scope.cancelled_caught
 
 
-@only(lambda face: face.name in ("httpx-asyncio", "httpx2-asyncio"))
+@only(lambda face: face.name in ("httpx-asyncio", "httpx2-asyncio", "httpx-trio", "httpx2-trio"))
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_another_loop(face):
     """A client of ours that was used in one loop says in another that it is not for two; an injected one is used."""
     with RawServer(replies(chat_answer("Hi"))) as server:
         client = face.client(server)
-        assert asyncio.run(ask(client, "create")) == "Hi"
+        in_loop = partial(anyio.run, backend=face.backend)
+        assert in_loop(ask, client, "create") == "Hi"
         with pytest.raises(RuntimeError, match="another event loop"):
-            asyncio.run(ask(client, "create"))
-        asyncio.run(client.aclose())
+            in_loop(ask, client, "create")
+        in_loop(client.aclose)
 
         own, _ = mocked(face, [])
         client = face.injected(own, server, timeout=5.0)
         for _ in range(2):
-            assert asyncio.run(ask(client, "create")) == "Hi"
+            assert in_loop(ask, client, "create") == "Hi"
 
 
 @over_httpx
