@@ -80,7 +80,12 @@ class Headers(Mapping[str, str]):
             return self._by_name[name.lower()]
         # Most answers are asked for one field, or none: an index would take more time than that, and room for ever.
         wanted = name.lower()
-        values = [_text(value) for other, value in self._pairs() if _text(other).lower() == wanted]
+        encoded = wanted.encode("latin-1", "replace")
+        values = [
+            _text(value)
+            for other, value in self._pairs()
+            if other.lower() == (wanted if isinstance(other, str) else encoded)
+        ]
         if not values:
             raise KeyError(name)
         return ", ".join(values)

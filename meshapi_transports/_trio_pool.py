@@ -24,6 +24,7 @@ import h11
 import trio
 
 from ._tls import shared_context
+from ._trio_stream import SocketStream, open_stream
 
 __all__ = [
     "ConnectError",
@@ -118,7 +119,7 @@ class _Request:
 class _Connection:
     """One stream, with the state of its HTTP/1.1; it serves one request at a time and knows nothing of the pool."""
 
-    def __init__(self, origin: _Origin, socket: trio.socket.SocketType, stream: trio.abc.Stream) -> None:
+    def __init__(self, origin: _Origin, socket_stream: SocketStream, stream: trio.abc.Stream) -> None:
         self.origin = origin
         self.idle_since = math.inf
         self.body_ended = False
@@ -127,23 +128,22 @@ class _Connection:
         self._drained = False
         # What was wrong with the body, after some good bytes that had to be returned first.
         self._body_error: h11.RemoteProtocolError | None = None
-        self._socket = socket
+        self._socket_stream = socket_stream
         self._stream = stream
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_SIZE)
 
     def close(self) -> None:
         # The socket below any TLS: this never waits, and a task that is blocked on the stream gets ClosedResourceError.
-        self._socket.close()
+        self._socket_stream.close()
 
     def is_stale(self) -> bool:
         # Nothing is due on an idle connection: what makes it readable is its end, or bytes that answer no request.
-        return self._socket.is_readable()
+        return self._socket_stream.is_readable()
 
     async def ask(self, event: h11.Request, request: bytes, timeout: float) -> h11.Response:
         """Send a whole request, of which `event` tells h11, and return the head of its final response."""
-        self._http.send(event)
-        self._http.send(_END_OF_REQUEST)
         data = memoryview(request)
+        broken = False
         with trio.CancelScope(deadline=trio.current_time() + timeout) as scope:
             try:
                 for start in range(0, len(data), _WRITE_SIZE):
@@ -154,6 +154,11 @@ class _Connection:
             except trio.BrokenResourceError:
                 # A server may answer (say 413) and close before it has taken the whole request: its answer, if it
                 # came, can still be read, and if it did not, reading says why.
+                broken = True
+            # While the server is at work, and not while it waits for it.
+            self._http.send(event)
+            self._http.send(_END_OF_REQUEST)
+            if broken:
                 self._http.send_failed()
             while True:
                 await self._receive()
@@ -366,7 +371,7 @@ class ConnectionPool:
             self._move_to(token)
         prepared = self._prepared(method, url, tuple(headers))
         request = prepared.with_content(content)
-        self._close_expired_connections()
+        self._close_expired_connections(trio.current_time())
         connection = self._pop_idle_connection(prepared.origin)
         if connection is None:
             connection = await self._take_connection(prepared.origin, connect_timeout)
@@ -473,26 +478,26 @@ class ConnectionPool:
     async def _connect(self, origin: _Origin) -> _Connection:
         peer = origin if self._proxy is None else self._proxy.origin
         try:
-            tcp_stream = await trio.open_tcp_stream(peer.host, peer.port)
+            socket_stream = await open_stream(peer.host, peer.port)
         except (OSError, UnicodeError) as exc:
             raise ConnectError(f"no TCP connection to {peer.authority}") from exc
         try:
-            stream: trio.abc.Stream = tcp_stream
+            stream: trio.abc.Stream = socket_stream
             if origin.scheme == "https":
                 if self._proxy is not None:
-                    await self._proxy.open_tunnel(tcp_stream, origin)
-                stream = await self._start_tls(tcp_stream, origin)
-            return _Connection(origin, tcp_stream.socket, stream)
+                    await self._proxy.open_tunnel(socket_stream, origin)
+                stream = await self._start_tls(socket_stream, origin)
+            return _Connection(origin, socket_stream, stream)
         except BaseException:
-            tcp_stream.socket.close()
+            socket_stream.close()
             raise
 
-    async def _start_tls(self, tcp_stream: trio.SocketStream, origin: _Origin) -> trio.abc.Stream:
+    async def _start_tls(self, socket_stream: SocketStream, origin: _Origin) -> trio.abc.Stream:
         context = self._ssl_context or shared_context()
         try:
             # An end of TCP that TLS does not confirm ends nothing, also where the length of a body is not known
             # (RFC 9112, section 9.8).
-            stream = trio.SSLStream(tcp_stream, context, server_hostname=origin.host, https_compatible=False)
+            stream = trio.SSLStream(socket_stream, context, server_hostname=origin.host, https_compatible=False)
             await stream.do_handshake()
         except (trio.BrokenResourceError, ValueError) as exc:
             raise ConnectError(f"the TLS handshake with {origin.authority} failed: {exc.__cause__ or exc}") from exc
@@ -501,18 +506,19 @@ class ConnectionPool:
     def _give_back(self, connection: _Connection) -> None:
         if connection not in self._connections:
             return
-        self._close_expired_connections()
+        now = trio.current_time()
+        self._close_expired_connections(now)
         if not connection.start_over():
             self._close_connection(connection)
         elif not self._waiters:
-            self._keep(connection)
+            self._keep(connection, now)
         elif next(iter(self._waiters)).origin == connection.origin:
             self._hand_over_slot(connection)
         else:
             self._close_connection(connection)
 
-    def _keep(self, connection: _Connection) -> None:
-        connection.idle_since = trio.current_time()
+    def _keep(self, connection: _Connection, now: float) -> None:
+        connection.idle_since = now
         self._idle[connection] = None
         self._idle_by_origin.setdefault(connection.origin, deque()).append(connection)
         if len(self._idle) > self._max_idle_connections:
@@ -530,8 +536,8 @@ class ConnectionPool:
             self._close_connection(connection)
         return None
 
-    def _close_expired_connections(self) -> None:
-        while self._idle and next(iter(self._idle)).idle_since + self._idle_expiry <= trio.current_time():
+    def _close_expired_connections(self, now: float) -> None:
+        while self._idle and next(iter(self._idle)).idle_since + self._idle_expiry <= now:
             self._close_longest_idle_connection()
 
     def _close_longest_idle_connection(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import math
+import os
 import socket
 import ssl
 import struct
@@ -738,21 +739,30 @@ async def test_failed_connects_pass_their_slot_on():
     assert isinstance(errors[0].__cause__, OSError)
 
 
+def identity_of(number):
+    try:
+        return os.fstat(number).st_ino
+    except OSError:
+        return None
+
+
 class CountingConnects:
     """Stands in for trio.open_tcp_stream, and counts the sockets that are open."""
 
     def __init__(self):
         self.real = trio.open_tcp_stream
-        self.streams = []
+        self.sockets = []
         self.most = 0
 
     def open(self):
-        self.streams = [stream for stream in self.streams if stream.socket.fileno() != -1]
-        return len(self.streams)
+        # By what the system has: the socket goes from one object to another.
+        self.sockets = [(number, identity) for number, identity in self.sockets if identity_of(number) == identity]
+        return len(self.sockets)
 
     async def __call__(self, host, port):
         stream = await self.real(host, port)
-        self.streams.append(stream)
+        number = stream.socket.fileno()
+        self.sockets.append((number, identity_of(number)))
         self.most = max(self.most, self.open())
         return stream
 
