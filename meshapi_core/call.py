@@ -112,6 +112,9 @@ TRANSITIONS: Dict[State, Dict[Input, State]] = {
 }
 """The legal moves: ``TRANSITIONS[state][input]`` is the next state; what is not there is a `LocalProtocolError`."""
 
+ENDS = frozenset({State.DONE, State.FAILED})
+"""Where a call is over."""
+
 # What an embedder can do about each state, for the message of a wrong move.
 _EMBEDDERS_INPUTS = (Input.REQUEST_SENT, Input.RESPONSE, Input.DATA, Input.EOF, Input.FAILURE, Input.WAIT_ELAPSED)
 
@@ -162,7 +165,7 @@ class AnyCall(abc.ABC):
     @property
     def is_over(self) -> bool:
         """Whether the call has come to its end, good or bad: there is nothing left to do for it."""
-        return self.state in (State.DONE, State.FAILED)
+        return self.state in ENDS
 
     @property
     @abc.abstractmethod

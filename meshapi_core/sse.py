@@ -14,7 +14,8 @@ __all__ = ["SSEDecoder", "ServerSentEvent"]
 
 _BOM = b"\xef\xbb\xbf"
 _DATA = b"data: "
-_BETWEEN = b"\n\ndata: "
+_BLANK = b"\n\n"
+_BETWEEN = _BLANK + _DATA
 _LINE_ENDS = (b"\n", b"\r")
 # As numbers, since to look for bytes in bytes takes six times as long.
 _LF, _CR = b"\n\r"
@@ -85,55 +86,28 @@ class SSEDecoder:
 
     def receive_raw(self, data: bytes) -> Sequence[RawEvent]:
         """Take the next bytes of the stream, as `receive_data` does, but leave the data of the events undecoded."""
-        plain = self._receive_plain(data) if self._is_plain else None
-        if plain is not None:
-            return plain
-        events = self._receive_any(data)
+        # Most streams are nothing but events of one line, and to decide about that line by line costs more than all
+        # the rest: the bytes are cut as if that were so, and then it is seen whether it is.
+        if self._is_plain and _CR not in data:
+            if not self._line and data[:6] == _DATA and data[-2:] == _BLANK and _LF not in (event := data[6:-2]):
+                self._start = None
+                return [event]
+            if (end := data.rfind(_BLANK)) >= 0:
+                whole = b"".join([*self._line, data]) if self._line else data
+                end += len(whole) - len(data)
+                rest = whole[end + 2 :]
+                events = whole[6:end].split(_BETWEEN)
+                # To look for a byte in all of them is faster than to count it.
+                if whole[:6] == _DATA and _LF not in b"".join(events) and _LF not in rest:
+                    self._line = [rest] if rest else []
+                    self._start = None
+                    return events
+        lines_read = self._receive_any(data)
         # Whether there is nothing to be remembered but the beginning of a line.
         self._is_plain = self._max_size is None and not (
             self._data or self._event or self._id or self.last_event_id or self._after_cr or self._start
         )
-        return events
-
-    def _receive_plain(self, data: bytes) -> Optional[List[bytes]]:
-        """Take `data` at a stroke, if it ends events and all of them are of one line; take nothing, if it does not.
-
-        Most streams are nothing else, and to decide about it line by line costs more than all the rest.
-        """
-        end = data.rfind(b"\n\n")
-        if end < 0 or _CR in data:
-            return None
-        begin, first = 0, None
-        if self._line:
-            begin = data.find(b"\n\n") + 2
-            first = self._end_line(data[: begin - 2])
-            if first is None:
-                return None
-        rest = data[end + 2 :]
-        if begin > end:
-            events = []
-        else:
-            block = data[begin + 6 : end]
-            events = block.split(_BETWEEN) if _LF in block else [block]
-            # To look for a byte in all of them is faster than to count it.
-            if _LF in b"".join(events) or not data.startswith(_DATA, begin):
-                return None
-        if _LF in rest:
-            return None
-        self._line = [rest] if rest else []
-        self._start = None
-        return events if first is None else [first, *events]
-
-    def _end_line(self, end: bytes) -> Optional[bytes]:
-        """What the line under way has for data, if it is one of data that ends with `end`."""
-        pieces = [*self._line, end]
-        if len(pieces[0]) < len(_DATA):
-            pieces = [b"".join(pieces)]
-        if _LF in end or not pieces[0].startswith(_DATA):
-            return None
-        # Cut from the first of them, since all of it may be large.
-        pieces[0] = pieces[0][len(_DATA) :]
-        return b"".join(pieces)
+        return lines_read
 
     def _receive_any(self, data: bytes) -> List[RawEvent]:
         if self.is_overfull:

@@ -480,7 +480,9 @@ def _events_reader(
                 if event is None:
                     continue
             yield event
-        yield from end(unread, False)
+        late = end(unread, False)
+        if late:
+            yield from late
 
     return read_events
 
