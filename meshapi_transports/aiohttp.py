@@ -84,6 +84,9 @@ _MAX_FIELD_SIZE = 65536
 # time the system would be asked for it anew: an eighth of what a chunk costs.
 _PIECE = 65536
 
+# How often it is looked whether a server takes what is sent, in the time that it has for that.
+_LOOKS = 20
+
 # The versions whose inner parts `_send_directly` is known to fit; over others, requests go the long way.
 _KNOWN_VERSIONS = ("3.12.", "3.13.", "3.14.")
 
@@ -138,7 +141,7 @@ class _Transport:
         session = self._injected or self._own.get(loop) or await self._open_session(loop)
         if session._loop is not loop:  # pyright: ignore[reportPrivateUsage]
             raise RuntimeError("the client's session belongs to another event loop than the one that runs")
-        if not self._may_send_directly or len(request.content or b"") > _LARGE:
+        if not self._may_send_directly:
             return await self._send_by(session, request, timeout)
         if timeout.total is None:
             return await self._send_directly(session, request, timeout)
@@ -174,7 +177,7 @@ class _Transport:
         return _Answer(response.status, response.headers, response.content, response.connection, response.close)
 
     async def _send_directly(self, session: aiohttp.ClientSession, request: Request, timeout: Timeout) -> _Answer:
-        """Send a small request over a connection of our own session, but without the session.
+        """Send a request over a connection of our own session, but without the session.
 
         What that does for others (cookies, redirects, traces, a task that writes) is a third of what a request costs.
         """
@@ -199,10 +202,10 @@ class _Transport:
             content = request.content or b""
             length = b"Content-Length: %d\r\n" % len(content) if content or request.method != "GET" else b""
             protocol.transport.write(b"".join((head, length, b"\r\n", content)))
-            protocol.start_timeout()
-            message, body = await protocol.read()
-            while 100 <= message.code < 200 and message.code != 101:
+            with _Sending(protocol, timeout.idle):
                 message, body = await protocol.read()
+                while 100 <= message.code < 200 and message.code != 101:
+                    message, body = await protocol.read()
         except BaseException:
             connection.close()
             raise
@@ -288,8 +291,10 @@ class _Connection(ResponseHandler):
     """A connection of our own session."""
 
     def is_connected(self) -> bool:
-        # Not to be used again, either, if something came on it while it was idle.
-        return super().is_connected() and not self.should_close
+        # Not to be used again, either, if something came on it while it was idle, or the server has answered without
+        # taking all of the request.
+        transport: Any = self.transport
+        return super().is_connected() and not self.should_close and not transport.get_write_buffer_size()
 
     def close(self) -> None:
         # What the server has not taken yet would keep the connection open until it does.
@@ -297,6 +302,48 @@ class _Connection(ResponseHandler):
         if transport is not None and transport.get_write_buffer_size():
             transport.abort()
         super().close()
+
+
+class _Sending:
+    """The limit for what a server takes of a request, and then for the head of its answer.
+
+    asyncio keeps what the server has not taken yet, and does not tell when it takes some: it is looked at now and then.
+    The answer may come before all is taken.
+
+    Args:
+        protocol: the connection's, to which all of the request has been written.
+        idle: how long to wait for either, in seconds; ``None`` without limit.
+    """
+
+    def __init__(self, protocol: ResponseHandler, idle: Optional[float]) -> None:
+        self._protocol: Any = protocol
+        self._idle = idle
+        self._unsent = 0
+        self._timer: Optional[asyncio.TimerHandle] = None
+
+    def __enter__(self) -> None:
+        self._look()
+
+    def __exit__(self, *exception: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self, since: float = -math.inf) -> None:
+        transport = self._protocol.transport
+        if transport is None:
+            # Lost, of which the one that waits hears without this.
+            return
+        unsent = transport.get_write_buffer_size()
+        if not unsent or self._idle is None:
+            self._protocol.start_timeout()
+            return
+        loop = asyncio.get_running_loop()
+        if unsent != self._unsent:
+            self._unsent, since = unsent, loop.time()
+        if loop.time() - since < self._idle:
+            self._timer = loop.call_later(self._idle / _LOOKS, self._look, since)
+        else:
+            self._protocol.set_exception(aiohttp.SocketTimeoutError("the server takes nothing of the request"))
 
 
 class _Upload:
