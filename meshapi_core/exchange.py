@@ -80,8 +80,8 @@ _DONE = Done()
 # Where it does not matter what else comes of the answer.
 _UNCONCERNED = ENDS | {State.WAIT}
 
-# Members that each call and each piece of a stream need.  Before Python 3.12, to ask their class for one takes ten times
-# as long as to compare it.
+# Members that each call and each piece of a stream need.  Before Python 3.12, to ask their class for one takes ten
+# times as long as to compare it.
 _SEND_REQUEST, _RECEIVE_BODY, _RECEIVE_EVENTS = State.SEND_REQUEST, State.RECEIVE_BODY, State.RECEIVE_EVENTS
 _RESPONSE, _EVENTS, _DATA, _EOF, _SUCCEED = Input.RESPONSE, Input.EVENTS, Input.DATA, Input.EOF, Input.SUCCEED
 
@@ -525,6 +525,7 @@ class EventStream(_Items[E], StreamCall[E, R]):
         # Kept unread, and read again only for the whole, or when a stream ends without a word: most never need it.
         self._received: List[RawEvent] = []
         self._may_be_whole = True
+        # The body of an error is not yet anything of a stream.
         self._has_begun = False
         self._has_events = False
         self._is_done = False
@@ -631,7 +632,10 @@ class EventStream(_Items[E], StreamCall[E, R]):
         """What of `data` belongs to the events, now that all before it has been read."""
         self._read_ahead()
         self._state = next_state(self._state, _DATA)
-        self._has_begun = self._has_begun or bool(data)
+        if data and not self._has_begun and self._head is not None and _is_success(self._head):
+            self._has_begun = True
+            # Never to be sent again; a conversation can be much longer than what is kept of the answer to it.
+            self._request = Request(self._request.method, self._request.url, self._request.headers)
         if self._state is _RECEIVE_EVENTS and self._is_whole_answer(data):
             self._conclude(Input.WHOLE)
             data = data.lstrip(_BEFORE_A_DOCUMENT)
@@ -687,9 +691,7 @@ class EventStream(_Items[E], StreamCall[E, R]):
 
     @property
     def _has_started(self) -> bool:
-        head = self._head
-        # The body of an error is not yet anything of a stream.
-        return head is not None and _is_success(head) and self._has_begun
+        return self._has_begun
 
     def _events_so_far(self) -> List[E]:
         """All events of the stream once more."""

@@ -13,7 +13,8 @@ import ssl
 import time
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Deque, Optional, cast
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Deque, Optional, Tuple
 from urllib.parse import SplitResult, urlsplit
 
 from meshapi_core import Request, Timeout
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
     from meshapi_core import *
 
+
+_DEFAULT_PORTS = {"http": http.client.HTTP_PORT, "https": http.client.HTTPS_PORT}
 
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
@@ -71,14 +74,17 @@ class _Transport:
         # Without a lock, which the garbage collector, or a fork, might find taken: each operation on it is one step.
         self._idle: Deque[_Connection] = deque()
         self._is_closed = False
+        # Most requests of the core have one and the same head.
+        self._head_of = lru_cache(maxsize=32)(_head_of)
 
     def send(self, request: Request, timeout: Timeout) -> _Answer:
         url = urlsplit(request.url)
+        head = self._head_of(request.method, request.url, request.headers)
         deadline = None if timeout.total is None else time.monotonic() + timeout.total
         connection = self._take(url) or self._connect(url, at_most(timeout.connect, timeout.total))
         connection.socket.limit(timeout.idle, deadline)
         try:
-            response = connection.ask(request, target_of(url))
+            response = connection.ask(request.method, head, request.content)
         except BaseException:
             connection.close()
             raise
@@ -94,6 +100,10 @@ class _Transport:
     def close(self) -> None:
         self._is_closed = True
         self._close_all_but(0)
+
+    def __del__(self) -> None:
+        # The idle connections of a client that is dropped serve no one any more.
+        self.close()
 
     def _close_all_but(self, number: int) -> None:
         while len(self._idle) > number:
@@ -131,10 +141,10 @@ class _Connection:
         self._process = os.getpid()
         if url.scheme == "https":
             self._http: http.client.HTTPConnection = http.client.HTTPSConnection(
-                host, url.port, timeout=timeout, context=context or shared_context()
+                host, _port_of(url), timeout=timeout, context=context or shared_context()
             )
         else:
-            self._http = http.client.HTTPConnection(host, url.port, timeout=timeout)
+            self._http = http.client.HTTPConnection(host, _port_of(url), timeout=timeout)
         try:
             self._http.connect()
         except BaseException:
@@ -142,7 +152,6 @@ class _Connection:
             self._http.close()
             raise
         self.socket = TimedSocket(self._http.sock)
-        self._http.response_class = cast("Any", self._response)
 
     def serves(self, url: SplitResult) -> bool:
         """Whether a request for `url` can be sent here."""
@@ -156,28 +165,51 @@ class _Connection:
             # Nothing is due on an idle connection: what makes it readable is its end.
             return not selector.select(0)
 
-    def ask(self, request: Request, target: str) -> Response:
-        """Send `request`, and return the answer once its head is in."""
-        first, *others = self.socket.pieces_of(request.content or b"") or (None,)
-        self.socket.start_wait()
-        self._http.putrequest(request.method, target, skip_accept_encoding=True)
-        for name, value in headers_of(request):
-            self._http.putheader(name, value)
-        if request.content is not None:
-            self._http.putheader("Content-Length", str(len(request.content)))
+    def ask(self, method: str, head: bytes, content: Optional[bytes]) -> Response:
+        """Send a request, of whose `head` the end is missing, and return the answer once its head is in."""
+        first, *others = self.socket.pieces_of(content or b"") or (b"",)
+        length = b"" if content is None else b"Content-Length: %d\r\n" % len(content)
         # The first piece goes along with the head.
-        self._http.endheaders(first and bytes(first))
-        for piece in others:
+        for piece in (b"".join((head, length, b"\r\n", first)), *others):
             self.socket.start_wait()
             self._http.send(piece)
-        return cast("Response", self._http.getresponse())
+        response = Response(self.socket, method=method)
+        try:
+            response.begin()
+        except BaseException:
+            response.close()
+            raise
+        return response
 
     def close(self) -> None:
         """Close the socket."""
         self._http.close()
 
-    def _response(self, sock: object, **options: Any) -> Response:
-        return Response(self.socket, **options)
+
+def _port_of(url: SplitResult) -> int:
+    # Without one, http.client would look for it in the host, and find it in an address of IPv6.
+    return url.port or _DEFAULT_PORTS[url.scheme]
+
+
+class _HeadWriter(http.client.HTTPConnection):
+    """Keeps what it should send."""
+
+    written = b""
+
+    def send(self, data: Any) -> None:
+        self.written += data
+
+
+def _head_of(method: str, url: str, headers: Tuple[Tuple[str, str], ...]) -> bytes:
+    """The head of a request, but for its Content-Length and the blank line at its end."""
+    parts = urlsplit(url)
+    writer = _HeadWriter(parts.hostname or "", _port_of(parts))
+    writer.default_port = _DEFAULT_PORTS[parts.scheme]
+    writer.putrequest(method, target_of(parts), skip_accept_encoding=True)
+    for name, value in headers_of(Request(method, url, headers)):
+        writer.putheader(name, value)
+    writer.endheaders()
+    return writer.written[: -len(b"\r\n")]
 
 
 class _Answer:

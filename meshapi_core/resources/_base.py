@@ -306,7 +306,7 @@ def _json_body(params: Params, *, stream: Optional[bool], extra: Optional[Mappin
     body = params.__pydantic_serializer__.to_json(params, exclude_none=True, exclude=exclude)
     try:
         # To read all of it takes less time than to look for the names of what must not be there.
-        from_json(body, allow_inf_nan=False, cache_strings="none")
+        from_json(body, allow_inf_nan=False, cache_strings="keys")
     except ValueError:
         json.loads(body, parse_constant=refuse_constant)
     if not extra:

@@ -1,6 +1,7 @@
 """The machine: every state, every input, every way for an answer and for a stream to end."""
 
 import json
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -694,6 +695,29 @@ def test_streams_are_tried_again_only_by_consent():
     call = receiving(stream(retry=RetryPolicy(retry_on_network_error=True, retry_streams=True)), b":")
     call.receive_failure(Failure.CONNECTION_LOST)
     assert type(failed(call)) is StreamInterruptedError
+
+
+def test_a_stream_of_which_nothing_has_come_is_tried_again_whatever_came_before():
+    """The body of an error that was tried again counts for nothing."""
+    call = stream(retry=RetryPolicy(retry_on_network_error=True, retry_streams=True))
+    receiving(call, b"busy", status=503)
+    call.receive_eof()
+    call.wait_elapsed()
+    receiving(call)
+    call.receive_failure(Failure.CONNECTION_LOST)
+    assert isinstance(call.next_action(), Wait)
+
+
+def test_a_stream_that_has_begun_lets_go_of_what_was_sent():
+    """It is never sent again, and a conversation can be large; what it is called stays known."""
+    call = stream()
+    content = call.next_action().request.content
+    receiving(call)
+    held = sys.getrefcount(content)
+    call.receive_data(chunk("a"))
+    assert sys.getrefcount(content) == held - 1
+    assert texts(call.events()) == ["a"]
+    assert "POST https://host/v1/chat/completions" in repr(call)
 
 
 # --- streams: what they amount to --------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ pytest.importorskip("aiohttp")
 
 import aiohttp
 
-from meshapi_core import APIConnectionError, APITimeoutError, Request, Timeout
+from meshapi_core import APIConnectionError, APITimeoutError, ChatCompletionParams, Request, Timeout
 from meshapi_transports.aiohttp import AsyncMeshAPI, _prepare, _Transport
 from meshapi_transports.testing.raw import RawServer, answer_head, chat_answer, chat_stream, replies
 
@@ -131,6 +131,29 @@ async def test_connection_on_which_something_came_is_not_used_again():
             assert await ask(client, "create") == "Hi"
             assert server.accepted == 2
             await until(server, lambda server: server.open == 1)
+
+
+@pytest.mark.parametrize("idle", [None, 60.0])
+async def test_an_answer_before_all_of_the_request_is_taken(idle):
+    """It is heard at once, and the connection, on which the rest of the request is still due, is not used again."""
+    told = threading.Event()
+
+    def script(connection):
+        if server.accepted == 1:
+            connection.send(chat_answer("Enough"))
+            connection.wait(told)
+        else:
+            connection.receive_request()
+            connection.send(chat_answer("Hi"))
+
+    large = ChatCompletionParams(messages=[{"role": "user", "content": "x" * 20_000_000}])
+    with RawServer(script) as server:
+        async with client_of(server, timeout=Timeout(connect=5.0, idle=idle)) as client:
+            answer = await client.chat.completions.create(large)
+            assert answer.choices[0].message.content == "Enough"
+            assert await ask(client, "create") == "Hi"
+            assert server.accepted == 2
+        told.set()
 
 
 # Who does not close a client in its loop is told so by asyncio.

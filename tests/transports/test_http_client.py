@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import socket
 import ssl
@@ -89,6 +90,33 @@ def test_a_client_makes_no_tls_context(adapter, monkeypatch):
     monkeypatch.setattr(ssl.SSLContext, "__new__", none)
     with RawServer(replies(chat_answer("Hi"))) as server, adapter.MeshAPI(base_url=server.url, token="rsk_x") as client:
         assert client.chat.completions.create(PARAMS).choices[0].message.content == "Hi"
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://host/a", b"host"),
+        ("http://host:443/a", b"host:443"),
+        ("https://host:443/a", b"host"),
+        ("https://[::1]/a", b"[::1]"),
+        ("http://[::1]:8080/a", b"[::1]:8080"),
+    ],
+)
+def test_heads_of_the_standard_library(url, host):
+    """A port is named where it is not the usual one, and an address of IPv6 is not taken for one with a port."""
+    head = over_stdlib._head_of("GET", url, ())
+    assert head.startswith(b"GET /a HTTP/1.1\r\nHost: " + host + b"\r\n")
+    assert head.endswith(b"\r\n")
+
+
+def test_a_client_that_is_dropped_closes_its_connections():
+    """Those that are idle: nobody would ever close them."""
+    with RawServer(replies(chat_answer("Hi"))) as server:
+        client = over_stdlib.MeshAPI(base_url=server.url, token="rsk_x")
+        client.chat.completions.create(PARAMS)
+        del client
+        gc.collect()
+        assert server.wait_until(lambda server: server.open == 0)
 
 
 @CLIENTS
