@@ -14,7 +14,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Deque, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Deque, List, Optional, Tuple, Union
 from urllib.parse import SplitResult, urlsplit
 
 from meshapi_core import Request, Timeout
@@ -170,9 +170,10 @@ class _Connection:
         first, *others = self.socket.pieces_of(content or b"") or (b"",)
         length = b"" if content is None else b"Content-Length: %d\r\n" % len(content)
         # The first piece goes along with the head.
-        for piece in (b"".join((head, length, b"\r\n", first)), *others):
+        pieces: List[Union[bytes, memoryview]] = [b"".join((head, length, b"\r\n", first)), *others]
+        for piece in pieces:
             self.socket.start_wait()
-            self._http.send(piece)
+            self.socket.socket.sendall(piece)
         response = Response(self.socket, method=method)
         try:
             response.begin()
