@@ -297,7 +297,8 @@ class _Exchange(AnyCall, Generic[T]):
             stream=self._is_stream,
             started=self._has_started,
         )
-        delay = self._terms.policy.delay(self._attempt, outcome, self._terms.jitter)
+        # Whatever a policy of the caller's own says, what has begun does not begin again.
+        delay = None if outcome.started else self._terms.policy.delay(self._attempt, outcome, self._terms.jitter)
         self._error = error
         if delay is None:
             self._conclude(Input.FAIL)

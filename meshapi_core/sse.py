@@ -94,14 +94,15 @@ class SSEDecoder:
                 return [event]
             if (end := data.rfind(_BLANK)) >= 0:
                 whole = b"".join([*self._line, data]) if self._line else data
-                end += len(whole) - len(data)
-                rest = whole[end + 2 :]
-                events = whole[6:end].split(_BETWEEN)
-                # To look for a byte in all of them is faster than to count it.
-                if whole[:6] == _DATA and _LF not in b"".join(events) and _LF not in rest:
-                    self._line = [rest] if rest else []
-                    self._start = None
-                    return events
+                if whole[:6] == _DATA:
+                    end += len(whole) - len(data)
+                    rest = whole[end + 2 :]
+                    events = whole[6:end].split(_BETWEEN)
+                    # To look for a byte in all of them is faster than to count it.
+                    if _LF not in b"".join(events) and _LF not in rest:
+                        self._line = [rest] if rest else []
+                        self._start = None
+                        return events
         lines_read = self._receive_any(data)
         # Whether there is nothing to be remembered but the beginning of a line.
         self._is_plain = self._max_size is None and not (

@@ -159,19 +159,27 @@ class _Body:
     """A body.  The library's own is a generator, which trio warns of when the sending breaks off."""
 
     def __init__(self, content: bytes) -> None:
-        # A timeout counts for the whole of what is sent at once.
-        self._pieces = [content[start : start + _PIECE] for start in range(0, len(content), _PIECE)]
+        self._content = content
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._pieces)
+        return self._pieces()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return _Pieces(self._pieces)
+        return _Pieces(self._pieces())
+
+    def _pieces(self) -> Iterator[bytes]:
+        # A timeout counts for the whole of what is sent at once.
+        content = self._content
+        return (content[start : start + _PIECE] for start in range(0, len(content), _PIECE))
+
+    def forget(self) -> None:
+        """Let go of the content, which has been sent: the library keeps this for as long as the answer."""
+        self._content = b""
 
 
 class _Pieces:
-    def __init__(self, pieces: List[bytes]) -> None:
-        self._left = iter(pieces)
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._left = pieces
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -300,6 +308,7 @@ class SyncTransport(_Transport):
         with _in_library.until(_end_after(timeout.total)):
             # No auth of the client's own: ours stands in the headers.
             response = self._client.send(message, stream=True, auth=None, follow_redirects=False)
+        message.stream.forget()
         http = _http11_under(response)
         return _AnyAnswer(response, self) if http is None else _Http11Answer(response, self, http)
 
@@ -474,6 +483,7 @@ class AsyncTransport(_Transport):
         except BaseException:
             await connecting.aclose()
             raise
+        message.stream.forget()
         http = _http11_under(response)
         return _AnyAsyncAnswer(response, self) if http is None else _AsyncHttp11Answer(response, self, http)
 

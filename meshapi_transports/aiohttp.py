@@ -11,7 +11,7 @@ import sys
 import time
 from contextlib import suppress
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, AsyncIterator, Callable, Dict, Optional, Tuple
+from typing import TYPE_CHECKING, Any, AsyncIterator, Callable, Dict, Optional, Tuple, cast
 
 from meshapi_core import Failure, Request, Timeout
 
@@ -80,12 +80,9 @@ _LARGE = 1 << 15
 
 _MAX_FIELD_SIZE = 65536
 
-# asyncio receives up to four times as much at once.  What is made of that is more than malloc keeps at hand, and each
-# time the system would be asked for it anew: an eighth of what a chunk costs.
+# How much is sent, and received, at once.  asyncio receives up to four times as much; what is made of that is more than
+# malloc keeps at hand, and each time the system would be asked for it anew: an eighth of what a chunk costs.
 _PIECE = 65536
-
-# How often it is looked whether a server takes what is sent, in the time that it has for that.
-_LOOKS = 20
 
 # The versions whose inner parts `_send_directly` is known to fit; over others, requests go the long way.
 _KNOWN_VERSIONS = ("3.12.", "3.13.", "3.14.")
@@ -201,11 +198,12 @@ class _Transport:
                 raise aiohttp.ServerDisconnectedError
             content = request.content or b""
             length = b"Content-Length: %d\r\n" % len(content) if content or request.method != "GET" else b""
-            protocol.transport.write(b"".join((head, length, b"\r\n", content)))
-            with _Sending(protocol, timeout.idle):
+            protocol.send(b"".join((head, length, b"\r\n", content[:_PIECE])), content)
+            message, body = await protocol.read()
+            while 100 <= message.code < 200 and message.code != 101:
+                # With the answer that this is for it, aiohttp has let go of the limit.
+                protocol.start_timeout()
                 message, body = await protocol.read()
-                while 100 <= message.code < 200 and message.code != 101:
-                    message, body = await protocol.read()
         except BaseException:
             connection.close()
             raise
@@ -290,60 +288,52 @@ def _authorizing(header: str) -> aiohttp.ClientMiddlewareType:
 class _Connection(ResponseHandler):
     """A connection of our own session."""
 
-    def is_connected(self) -> bool:
-        # Not to be used again, either, if something came on it while it was idle, or the server has answered without
-        # taking all of the request.
+    # What asyncio was not yet given of the request: as long as the server does not take what it has, it gets no more.
+    _unsent = memoryview(b"")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        # For TLS, asyncio would wait until half a megabyte is taken before it tells of any.
+        cast("asyncio.Transport", transport).set_write_buffer_limits(_PIECE)
+
+    def send(self, first: bytes, content: bytes) -> None:
+        """Send `first`, which holds what there is of `content` up to `_PIECE`, and then the rest of it.
+
+        Each part that the server takes has the read timeout to itself; the last one shares it with the answer's head.
+        """
         transport: Any = self.transport
-        return super().is_connected() and not self.should_close and not transport.get_write_buffer_size()
+        self._unsent = memoryview(content)[_PIECE:]
+        transport.write(first)
+        self._send_more()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unsent:
+            self._send_more()
+
+    def _send_more(self) -> None:
+        transport: Any = self.transport
+        while self._unsent and not self.writing_paused and not transport.is_closing():
+            piece, self._unsent = self._unsent[:_PIECE], self._unsent[_PIECE:]
+            transport.write(piece)
+        self.start_timeout()
+
+    @property
+    def should_close(self) -> bool:
+        # The server may have answered without taking all of the request.
+        return bool(self._unsent) or super().should_close
+
+    def is_connected(self) -> bool:
+        # Not to be used again, either, if something came on it while it was idle.
+        return super().is_connected() and not self.should_close
 
     def close(self) -> None:
         # What the server has not taken yet would keep the connection open until it does.
         transport: Any = self.transport
-        if transport is not None and transport.get_write_buffer_size():
+        if transport is not None and (self.writing_paused or transport.get_write_buffer_size()):
             transport.abort()
+        self._unsent = memoryview(b"")
         super().close()
-
-
-class _Sending:
-    """The limit for what a server takes of a request, and then for the head of its answer.
-
-    asyncio keeps what the server has not taken yet, and does not tell when it takes some: it is looked at now and then.
-    The answer may come before all is taken.
-
-    Args:
-        protocol: the connection's, to which all of the request has been written.
-        idle: how long to wait for either, in seconds; ``None`` without limit.
-    """
-
-    def __init__(self, protocol: ResponseHandler, idle: Optional[float]) -> None:
-        self._protocol: Any = protocol
-        self._idle = idle
-        self._unsent = 0
-        self._timer: Optional[asyncio.TimerHandle] = None
-
-    def __enter__(self) -> None:
-        self._look()
-
-    def __exit__(self, *exception: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _look(self, since: float = -math.inf) -> None:
-        transport = self._protocol.transport
-        if transport is None:
-            # Lost, of which the one that waits hears without this.
-            return
-        unsent = transport.get_write_buffer_size()
-        if not unsent or self._idle is None:
-            self._protocol.start_timeout()
-            return
-        loop = asyncio.get_running_loop()
-        if unsent != self._unsent:
-            self._unsent, since = unsent, loop.time()
-        if loop.time() - since < self._idle:
-            self._timer = loop.call_later(self._idle / _LOOKS, self._look, since)
-        else:
-            self._protocol.set_exception(aiohttp.SocketTimeoutError("the server takes nothing of the request"))
 
 
 class _Upload:

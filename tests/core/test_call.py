@@ -708,6 +708,18 @@ def test_a_stream_of_which_nothing_has_come_is_tried_again_whatever_came_before(
     assert isinstance(call.next_action(), Wait)
 
 
+def test_what_has_begun_does_not_begin_again_whatever_a_policy_of_the_caller_says():
+    """Else its events would come twice."""
+
+    class Always(RetryPolicy):
+        def delay(self, attempt, outcome, jitter):
+            return 0.0
+
+    call = receiving(stream(retry=Always()), chunk("a"))
+    call.receive_failure(Failure.CONNECTION_LOST)
+    assert type(failed(call)) is StreamInterruptedError
+
+
 def test_a_stream_that_has_begun_lets_go_of_what_was_sent():
     """It is never sent again, and a conversation can be large; what it is called stays known."""
     call = stream()

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import ssl
 import threading
+import time
+from functools import partial
 
 import pytest
 
 pytest.importorskip("aiohttp")
 
 import aiohttp
+import trustme
 
 from meshapi_core import APIConnectionError, APITimeoutError, ChatCompletionParams, Request, Timeout
-from meshapi_transports.aiohttp import AsyncMeshAPI, _prepare, _Transport
+from meshapi_transports.aiohttp import AsyncMeshAPI, _Connection, _prepare, _Transport
 from meshapi_transports.testing.raw import RawServer, answer_head, chat_answer, chat_stream, replies
 
 from .faces import TOKEN, ask, create, failure, until
@@ -133,8 +137,27 @@ async def test_connection_on_which_something_came_is_not_used_again():
             await until(server, lambda server: server.open == 1)
 
 
+# Large requests
+
+LARGE = ChatCompletionParams(messages=[{"role": "user", "content": "x" * 20_000_000}])
+
+
+@pytest.fixture(params=["http", "https"])
+def server_of(request, monkeypatch):
+    """Makes servers that the client trusts: over TLS, asyncio holds what is sent in another place."""
+    if request.param == "http":
+        return RawServer
+    authority, trusting = trustme.CA(), ssl.create_default_context()
+    authority.configure_trust(trusting)
+    # Made when aiohttp is imported.
+    monkeypatch.setattr(aiohttp.connector, "_SSL_CONTEXT_VERIFIED", trusting)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return partial(RawServer, ssl_context=context)
+
+
 @pytest.mark.parametrize("idle", [None, 60.0])
-async def test_an_answer_before_all_of_the_request_is_taken(idle):
+async def test_an_answer_before_all_of_the_request_is_taken(server_of, idle):
     """It is heard at once, and the connection, on which the rest of the request is still due, is not used again."""
     told = threading.Event()
 
@@ -146,13 +169,77 @@ async def test_an_answer_before_all_of_the_request_is_taken(idle):
             connection.receive_request()
             connection.send(chat_answer("Hi"))
 
-    large = ChatCompletionParams(messages=[{"role": "user", "content": "x" * 20_000_000}])
-    with RawServer(script) as server:
+    with server_of(script) as server:
         async with client_of(server, timeout=Timeout(connect=5.0, idle=idle)) as client:
-            answer = await client.chat.completions.create(large)
+            answer = await client.chat.completions.create(LARGE)
             assert answer.choices[0].message.content == "Enough"
             assert await ask(client, "create") == "Hi"
             assert server.accepted == 2
+        told.set()
+
+
+async def test_a_request_that_is_taken_slowly(server_of):
+    """It may take longer than the idle time, as long as some of it is taken again and again."""
+    idle, pause = 1.0, threading.Event()
+
+    def script(connection):
+        size = 0
+        for part in range(1, 5):
+            while size < part * 3_000_000:
+                size += len(connection.receive_data())
+            pause.wait(0.5 * idle)
+        while size < 20_000_000:
+            size += len(connection.receive_data())
+        connection.send(chat_answer("Taken"))
+
+    with server_of(script) as server:
+        async with client_of(server, timeout=Timeout(connect=5.0, idle=idle)) as client:
+            began = time.monotonic()
+            answer = await client.chat.completions.create(LARGE)
+            assert answer.choices[0].message.content == "Taken"
+            assert time.monotonic() - began > idle
+
+
+async def test_a_large_request_that_is_given_up(server_of, monkeypatch):
+    """Its connection is closed at once, though the server takes nothing of what was sent."""
+    lost, begun, told = asyncio.Event(), threading.Event(), threading.Event()
+    connection_lost = _Connection.connection_lost
+
+    def record(self, error):
+        connection_lost(self, error)
+        lost.set()
+
+    def script(connection):
+        connection.receive_data()
+        begun.set()
+        connection.wait(told)
+
+    monkeypatch.setattr(_Connection, "connection_lost", record)
+    with server_of(script) as server:
+        async with client_of(server) as client:
+            task = asyncio.ensure_future(client.chat.completions.create(LARGE))
+            await until(begun)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await asyncio.wait_for(lost.wait(), 5.0)
+        told.set()
+
+
+@pytest.mark.parametrize("content", ["x", "x" * 5_000_000], ids=["small", "large"])
+async def test_silence_after_an_interim_answer(content):
+    """The idle time begins anew with it, and ends."""
+    told = threading.Event()
+
+    def script(connection):
+        connection.receive_request()
+        connection.send(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+        connection.wait(told)
+
+    params = ChatCompletionParams(messages=[{"role": "user", "content": content}])
+    with RawServer(script) as server:
+        async with client_of(server, timeout=Timeout(connect=5.0, idle=0.3)) as client:
+            assert type(await failure(client.chat.completions.create(params))) is APITimeoutError
         told.set()
 
 
