@@ -143,7 +143,7 @@ class _Connection:
     async def ask(self, event: h11.Request, request: bytes, timeout: float) -> h11.Response:
         """Send a whole request, of which `event` tells h11, and return the head of its final response."""
         data = memoryview(request)
-        broken = False
+        is_broken = False
         with trio.CancelScope(deadline=trio.current_time() + timeout) as scope:
             try:
                 for start in range(0, len(data), _WRITE_SIZE):
@@ -154,11 +154,11 @@ class _Connection:
             except trio.BrokenResourceError:
                 # A server may answer (say 413) and close before it has taken the whole request: its answer, if it
                 # came, can still be read, and if it did not, reading says why.
-                broken = True
+                is_broken = True
             # While the server is at work, and not while it waits for it.
             self._http.send(event)
             self._http.send(_END_OF_REQUEST)
-            if broken:
+            if is_broken:
                 self._http.send_failed()
             while True:
                 await self._receive()
