@@ -538,7 +538,12 @@ class _AsyncAnswer:
         self._finalizer.run(self.aclose)
 
     async def _close(self) -> None:
-        await self._response.aclose()
+        try:
+            await self._response.aclose()
+        except ValueError:
+            # httpcore looks whether its other connections are readable, whose sockets are closed with the client.
+            if not self._transport.is_closed:
+                raise
         if self._transport.is_closed:
             with anyio.CancelScope(shield=True):
                 # The pool has been closed, and forgets what was then being connected.
