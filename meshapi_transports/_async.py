@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, AsyncIterator, Awaitable, Coroutine, Generic, Optional, Protocol, Type, TypeVar
+from typing import TYPE_CHECKING, Any, AsyncIterator, Awaitable, Generic, Optional, Protocol, Type, TypeVar
 
 from typing_extensions import TypeVar as TypeVarWithDefault
 
@@ -363,10 +363,10 @@ class _Gate:
         self._transport = transport
         self._is_closed = False
 
-    def send(self, request: Request, timeout: Timeout) -> Coroutine[Any, Any, AsyncAnswer]:
+    async def send(self, request: Request, timeout: Timeout) -> AsyncAnswer:
         if self._is_closed:
             raise RuntimeError("the client is closed")
-        return self._transport.send(request, timeout)
+        return await self._transport.send(request, timeout)
 
     async def aclose(self) -> None:
         self._is_closed = True

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, ContextManager, Coroutine, Optional
+from typing import TYPE_CHECKING, Any, ContextManager, Optional
 
 from meshapi_core import Failure, Request, Timeout
 
@@ -112,18 +112,17 @@ class _Answer:
         codings = [value.decode("latin-1") for name, value in exchange.headers if name == b"content-encoding"]
         self._decoder = ContentDecoder(", ".join(codings)) if codings else None
 
-    def read(self, timeout: Optional[float]) -> Coroutine[Any, Any, bytes]:
-        # The pool keeps the limit itself; another scope would only cost time.
-        return self._exchange.read(_seconds(timeout)) if self._decoder is None else self._read(self._decoder, timeout)
-
-    async def _read(self, decoder: ContentDecoder, timeout: Optional[float]) -> bytes:
+    async def read(self, timeout: Optional[float]) -> bytes:
+        if self._decoder is None:
+            # The pool keeps the limit itself; another scope would only cost time.
+            return await self._exchange.read(_seconds(timeout))
         with _fail_after(timeout):
             while True:
                 data = await self._exchange.read()
                 if not data:
-                    decoder.finish()
+                    self._decoder.finish()
                     return b""
-                data = decoder.decode(data)
+                data = self._decoder.decode(data)
                 if data:
                     return data
 
