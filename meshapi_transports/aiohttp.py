@@ -330,7 +330,7 @@ class _Connection(ResponseHandler):
     def close(self) -> None:
         # What the server has not taken yet would keep the connection open until it does.
         transport: Any = self.transport
-        if transport is not None and (self.writing_paused or transport.get_write_buffer_size()):
+        if transport is not None and transport.get_write_buffer_size():
             transport.abort()
         self._unsent = memoryview(b"")
         super().close()
