@@ -103,12 +103,12 @@ class SSEDecoder:
                         self._line = [rest] if rest else []
                         self._start = None
                         return events
-        lines_read = self._receive_any(data)
+        raw_events = self._receive_any(data)
         # Whether there is nothing to be remembered but the beginning of a line.
         self._is_plain = self._max_size is None and not (
             self._data or self._event or self._id or self.last_event_id or self._after_cr or self._start
         )
-        return lines_read
+        return raw_events
 
     def _receive_any(self, data: bytes) -> List[RawEvent]:
         if self.is_overfull:

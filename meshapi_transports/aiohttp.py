@@ -198,7 +198,7 @@ class _Transport:
                 raise aiohttp.ServerDisconnectedError
             content = request.content or b""
             length = b"Content-Length: %d\r\n" % len(content) if content or request.method != "GET" else b""
-            protocol.send(b"".join((head, length, b"\r\n", content[:_PIECE])), content)
+            protocol.send(b"".join((head, length, b"\r\n")), content)
             message, body = await protocol.read()
             while 100 <= message.code < 200 and message.code != 101:
                 # With the answer that this is for it, aiohttp has let go of the limit.
@@ -288,7 +288,7 @@ def _authorizing(header: str) -> aiohttp.ClientMiddlewareType:
 class _Connection(ResponseHandler):
     """A connection of our own session."""
 
-    # What asyncio was not yet given of the request: as long as the server does not take what it has, it gets no more.
+    # What asyncio was not yet given of the request.
     _unsent = memoryview(b"")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -296,14 +296,14 @@ class _Connection(ResponseHandler):
         # For TLS, asyncio would wait until half a megabyte is taken before it tells of any.
         cast("asyncio.Transport", transport).set_write_buffer_limits(_PIECE)
 
-    def send(self, first: bytes, content: bytes) -> None:
-        """Send `first`, which holds what there is of `content` up to `_PIECE`, and then the rest of it.
+    def send(self, head: bytes, content: bytes) -> None:
+        """Send a request, of whose content asyncio gets no more than the server takes.
 
         Each part that the server takes has the read timeout to itself; the last one shares it with the answer's head.
         """
         transport: Any = self.transport
         self._unsent = memoryview(content)[_PIECE:]
-        transport.write(first)
+        transport.write(head + content[:_PIECE])
         self._send_more()
 
     def resume_writing(self) -> None:
