@@ -5,17 +5,47 @@ every field that it does not know and misses none: answers come from hundreds of
 is for the few types that appear on both sides, so that what was received can be sent back as it is.
 """
 
-from typing import Any, ClassVar, Dict, List, Optional, Tuple, TypeVar
+from math import isfinite
+from typing import Any, ClassVar, Dict, List, Optional, Tuple, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, FailFast, GetCoreSchemaHandler
+from pydantic import BaseModel, ConfigDict, FailFast, GetCoreSchemaHandler, PlainSerializer, SerializationInfo
 from pydantic_core import core_schema
 from typing_extensions import Annotated, Self
 
 from ..actions import Headers, ResponseHead
 
-__all__ = ["Answer", "Headed", "ListAnswer", "Listed", "Params", "Reply", "Shared"]
+__all__ = ["Answer", "Doubts", "Finite", "Headed", "ListAnswer", "Listed", "Params", "Reply", "Shared"]
 
 T = TypeVar("T")
+
+_WITHOUT_FRACTIONS = frozenset({str, int, bool, type(None)})
+
+
+class Doubts(List[Any]):
+    """The context in which params are written: of the values met, those that JSON may have no word for."""
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether all numbers in `value` are finite; ``False`` also where it takes more than a look to tell."""
+    kind = type(cast("object", value))
+    if kind in _WITHOUT_FRACTIONS:
+        return True
+    if kind is float:
+        return isfinite(value)
+    if kind is dict:
+        return all(map(_is_finite, value.values()))
+    return kind in (list, tuple) and all(map(_is_finite, value))
+
+
+def _doubt(value: T, info: SerializationInfo) -> T:
+    if isinstance(info.context, Doubts) and not _is_finite(value):
+        info.context.append(value)
+    return value
+
+
+# To look at what could be a NaN takes a fraction of the time that it takes to look for one in all that was written.
+Finite = Annotated[T, PlainSerializer(_doubt, when_used="json-unless-none")]
+"""A number that a caller writes, or what may hold any: JSON has no NaN, and no infinity (RFC 8259, section 6)."""
 
 
 class Params(BaseModel):
@@ -42,6 +72,8 @@ class Shared(Params):
     """What callers and the gateway both write: strict when made in a program, lenient as part of an answer."""
 
     model_config = ConfigDict(extra="allow", coerce_numbers_to_str=True)
+
+    __pydantic_extra__: Dict[str, Finite[Any]]  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 class Reply(BaseModel):

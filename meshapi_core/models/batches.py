@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_va
 from typing_extensions import Annotated, Self
 
 from ..actions import Headers, ResponseHead
-from ._base import Answer, ListAnswer, Listed, Params, Reply
+from ._base import Answer, Finite, ListAnswer, Listed, Params, Reply
 from .chat import ChatCompletionResponse
 
 __all__ = [
@@ -29,7 +29,7 @@ class BatchRequestItem(Params):
     custom_id: str
     method: Optional[str] = "POST"
     url: Optional[str] = "/v1/chat/completions"
-    body: Dict[str, Any]
+    body: Finite[Dict[str, Any]]
 
 
 BatchLines = Iterable[Union[BatchRequestItem, Mapping[str, Any], str, bytes]]
@@ -60,7 +60,7 @@ class CreateBatchParams(Params):
     input_file_id: Optional[str] = None
     endpoint: Optional[str] = None
     completion_window: Optional[str] = None
-    metadata: Optional[Dict[str, Any]] = None
+    metadata: Optional[Finite[Dict[str, Any]]] = None
 
     @model_validator(mode="after")
     def _has_one_source(self) -> Self:

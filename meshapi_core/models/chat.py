@@ -6,7 +6,7 @@ from pydantic import Field
 from typing_extensions import Annotated
 
 from ..errors import StructuredOutputError
-from ._base import Answer, Listed, Params, Reply, Shared
+from ._base import Answer, Finite, Listed, Params, Reply, Shared
 
 __all__ = [
     "AudioOutputOptions",
@@ -130,7 +130,7 @@ class ChatMessage(Params):
     name: Optional[str] = None
     tool_call_id: Optional[str] = None
     tool_calls: Optional[List[ToolCall]] = None
-    reasoning_details: Optional[List[Dict[str, Any]]] = None
+    reasoning_details: Optional[Finite[List[Dict[str, Any]]]] = None
 
 
 class ToolFunction(Params):
@@ -138,7 +138,7 @@ class ToolFunction(Params):
 
     name: str
     description: Optional[str] = None
-    parameters: Optional[Dict[str, Any]] = None
+    parameters: Optional[Finite[Dict[str, Any]]] = None
 
 
 class Tool(Params):
@@ -195,23 +195,23 @@ class ChatCompletionParams(Params):
     template: Optional[str] = None
     variables: Optional[Dict[str, str]] = None
     session_id: Optional[str] = None
-    temperature: Optional[float] = None
+    temperature: Optional[Finite[float]] = None
     max_tokens: Optional[int] = None
-    top_p: Optional[float] = None
-    frequency_penalty: Optional[float] = None
-    presence_penalty: Optional[float] = None
+    top_p: Optional[Finite[float]] = None
+    frequency_penalty: Optional[Finite[float]] = None
+    presence_penalty: Optional[Finite[float]] = None
     stop: Union[str, List[str], None] = None
     seed: Optional[int] = None
     tools: Optional[List[Tool]] = None
     tool_choice: Optional[ToolChoice] = None
-    response_format: Optional[Dict[str, Any]] = None
+    response_format: Optional[Finite[Dict[str, Any]]] = None
     user: Optional[str] = None
     modality: Optional[Literal["text", "image"]] = None
     image: Optional[ImageOptions] = None
     async_mode: Optional[bool] = None
     modalities: Optional[List[Literal["text", "audio"]]] = None
     audio: Optional[AudioOutputOptions] = None
-    timeout: Annotated[Optional[float], Field(gt=0)] = None
+    timeout: Annotated[Optional[Finite[float]], Field(gt=0)] = None
     cache: Optional[bool] = None
     transforms: Optional[List[str]] = None
     reasoning_effort: Optional[Literal["high", "medium", "low", "none"]] = None

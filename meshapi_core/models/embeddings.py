@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Literal, Optional, Union
 from pydantic import Field
 from typing_extensions import Annotated
 
-from ._base import Answer, Listed, Params, Reply
+from ._base import Answer, Finite, Listed, Params, Reply
 
 __all__ = [
     "EmbeddingItem",
@@ -67,7 +67,7 @@ class EmbeddingsParams(Params):
     provider: Union[str, ProviderPreferences, None] = None
     user: Annotated[Optional[str], Field(max_length=256)] = None
     instructions: Optional[str] = None
-    sparse_embedding: Optional[Dict[str, Any]] = None
+    sparse_embedding: Optional[Finite[Dict[str, Any]]] = None
 
 
 class EmbeddingItem(Reply):

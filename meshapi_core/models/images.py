@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Literal, Optional, Union
 from pydantic import Field
 from typing_extensions import Annotated
 
-from ._base import Answer, Listed, Params, Reply
+from ._base import Answer, Finite, Listed, Params, Reply
 from .chat import TokenUsage
 
 __all__ = [
@@ -45,10 +45,10 @@ class ImageGenerationParams(Params):
     image: Union[str, List[str], None] = None
     seed: Annotated[Optional[int], Field(ge=-1, le=2147483647)] = None
     sequential_image_generation: Optional[Literal["auto", "disabled"]] = None
-    sequential_image_generation_options: Optional[Dict[str, Any]] = None
-    guidance_scale: Annotated[Optional[float], Field(ge=1, le=10)] = None
+    sequential_image_generation_options: Optional[Finite[Dict[str, Any]]] = None
+    guidance_scale: Annotated[Optional[Finite[float]], Field(ge=1, le=10)] = None
     watermark: Optional[bool] = None
-    optimize_prompt_options: Optional[Dict[str, Any]] = None
+    optimize_prompt_options: Optional[Finite[Dict[str, Any]]] = None
 
 
 class ImageRef(Params):
@@ -80,7 +80,7 @@ class ImageEditParams(Params):
     quality_tier: Optional[str] = None
     aspect_ratio: Optional[str] = None
     resolution: Optional[str] = None
-    expand_factor: Union[str, float, None] = None
+    expand_factor: Union[str, Finite[float], None] = None
     mask_feather: Optional[int] = None
 
 

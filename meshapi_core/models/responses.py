@@ -5,7 +5,7 @@ from typing import Any, Dict, Iterator, List, Literal, Optional, Union, cast
 from pydantic import Field
 from typing_extensions import Annotated
 
-from ._base import Answer, ListAnswer, Listed, Params, Reply
+from ._base import Answer, Finite, ListAnswer, Listed, Params, Reply
 
 __all__ = [
     "BuiltinTool",
@@ -41,7 +41,7 @@ class ResponsesFunctionTool(Params):
     type: Optional[Literal["function"]] = "function"
     name: str
     description: Optional[str] = None
-    parameters: Optional[Dict[str, Any]] = None
+    parameters: Optional[Finite[Dict[str, Any]]] = None
     strict: Optional[bool] = None
 
 
@@ -54,33 +54,33 @@ class ResponsesParams(Params):
     """
 
     model: Optional[str] = None
-    input: Union[str, List[Any]]
+    input: Union[str, Finite[List[Any]]]
     background: Optional[bool] = None
-    text: Optional[Dict[str, Any]] = None
+    text: Optional[Finite[Dict[str, Any]]] = None
     template: Optional[str] = None
     variables: Optional[Dict[str, str]] = None
     session_id: Optional[str] = None
     stream: Optional[bool] = False
     max_output_tokens: Annotated[Optional[int], Field(ge=1)] = None
-    temperature: Annotated[Optional[float], Field(ge=0.0, le=2.0)] = None
-    top_p: Annotated[Optional[float], Field(ge=0.0, le=1.0)] = None
+    temperature: Annotated[Optional[Finite[float]], Field(ge=0.0, le=2.0)] = None
+    top_p: Annotated[Optional[Finite[float]], Field(ge=0.0, le=1.0)] = None
     seed: Optional[int] = None
-    reasoning: Optional[Dict[str, Any]] = None
+    reasoning: Optional[Finite[Dict[str, Any]]] = None
     tools: Optional[List[Union[ResponsesFunctionTool, BuiltinTool]]] = None
-    tool_choice: Union[str, Dict[str, Any], None] = None
-    response_format: Optional[Dict[str, Any]] = None
+    tool_choice: Union[str, Finite[Dict[str, Any]], None] = None
+    response_format: Optional[Finite[Dict[str, Any]]] = None
     user: Annotated[Optional[str], Field(max_length=256)] = None
-    timeout: Annotated[Optional[float], Field(gt=0)] = None
+    timeout: Annotated[Optional[Finite[float]], Field(gt=0)] = None
     previous_response_id: Optional[str] = None
     instructions: Optional[str] = None
-    thinking: Optional[Dict[str, Any]] = None
-    caching: Optional[Dict[str, Any]] = None
+    thinking: Optional[Finite[Dict[str, Any]]] = None
+    caching: Optional[Finite[Dict[str, Any]]] = None
     store: Optional[bool] = None
-    include: Optional[List[Any]] = None
+    include: Optional[Finite[List[Any]]] = None
     expire_at: Optional[int] = None
     max_tool_calls: Annotated[Optional[int], Field(ge=1, le=10)] = None
-    context_management: Optional[Dict[str, Any]] = None
-    plugins: Optional[List[Any]] = None
+    context_management: Optional[Finite[Dict[str, Any]]] = None
+    plugins: Optional[Finite[List[Any]]] = None
 
 
 class ResponsesUsage(Reply):

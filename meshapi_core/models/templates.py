@@ -2,7 +2,7 @@
 
 from typing import Any, Dict, List, Optional, Union
 
-from ._base import Answer, Params
+from ._base import Answer, Finite, Params
 
 __all__ = [
     "CreateTemplateParams",
@@ -29,9 +29,9 @@ class CreateTemplateParams(Params):
     name: str
     description: Optional[str] = None
     system: Optional[str] = None
-    messages: Union[List[Dict[str, Any]], List[TemplateMessage], None] = None
+    messages: Union[Finite[List[Dict[str, Any]]], List[TemplateMessage], None] = None
     model: Optional[str] = None
-    params: Optional[Dict[str, Any]] = None
+    params: Optional[Finite[Dict[str, Any]]] = None
     variables: Optional[List[str]] = None
     team_id: Optional[str] = None
 
@@ -42,9 +42,9 @@ class UpdateTemplateParams(Params):
     name: Optional[str] = None
     description: Optional[str] = None
     system: Optional[str] = None
-    messages: Union[List[Dict[str, Any]], List[TemplateMessage], None] = None
+    messages: Union[Finite[List[Dict[str, Any]]], List[TemplateMessage], None] = None
     model: Optional[str] = None
-    params: Optional[Dict[str, Any]] = None
+    params: Optional[Finite[Dict[str, Any]]] = None
     variables: Optional[List[str]] = None
 
 

@@ -29,7 +29,6 @@ from typing import (
 from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel, FailFast, TypeAdapter, ValidationError
-from pydantic_core import from_json
 from typing_extensions import Annotated, get_origin
 
 from .._json import json_object, refuse_constant, without_lone_surrogates
@@ -39,7 +38,7 @@ from ..call import Call, ItemsCall, StreamCall
 from ..config import MeshAPIConfig, RequestOptions, Timeout, check_headers
 from ..errors import MeshAPIError, ResponseParseError, error_from_frame, redact
 from ..exchange import Assembled, EndOfReading, EventsReader, EventStream, LineStream, Terms, WholeAnswer
-from ..models._base import Answer, Params
+from ..models._base import Answer, Doubts, Params
 from ..models.files import FileContent
 from ..models.lists import AnswerList
 from ..observing import Observer
@@ -303,11 +302,9 @@ def _json_body(params: Params, *, stream: Optional[bool], extra: Optional[Mappin
     """`params` as JSON, in one pass; ``stream`` is what the method says, whatever stands in the params."""
     # To exclude a field costs half as much as the rest, and most params leave this one out themselves.
     exclude = None if getattr(params, "stream", None) is None else {"stream"}
-    body = params.__pydantic_serializer__.to_json(params, exclude_none=True, exclude=exclude)
-    try:
-        # To read all of it takes less time than to look for the names of what must not be there.
-        from_json(body, allow_inf_nan=False, cache_strings="keys")
-    except ValueError:
+    doubts = Doubts()
+    body = params.__pydantic_serializer__.to_json(params, exclude_none=True, exclude=exclude, context=doubts)
+    if doubts:
         json.loads(body, parse_constant=refuse_constant)
     if not extra:
         if stream is None:

@@ -2,6 +2,8 @@
 
 import json
 import math
+from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,8 @@ from meshapi_core import (
     RetryPolicy,
     Timeout,
 )
+from meshapi_core.models._base import Params, Shared
+from meshapi_core.resources._base import _json_body
 
 TOKEN = "rsk_01HV4RZJ0X8M6TQK3W9E5YB7NC"
 PARAMS = ChatCompletionParams(model="m", messages=[{"role": "user", "content": "hé"}])
@@ -277,6 +281,42 @@ def test_numbers_that_json_cannot_say_are_refused_at_the_call(method, extra_body
     said = ChatCompletionParams(messages=[said], user='NaN -Infinity "NaN": NaN', response_format={"NaN": "Infinity"})
     sent = body(method, said, extra_body=extra_body)
     assert (sent["user"], sent["response_format"]) == (said.user, said.response_format)
+
+
+# But for those of a few words: of what is put there when pydantic does not look, it does not even warn.
+WRITTEN = [
+    (cls, name)
+    for room, names in meshapi_core._ROOMS.items()
+    if room.startswith("models.")
+    for cls in (getattr(meshapi_core, name) for name in names)
+    if isinstance(cls, type) and issubclass(cls, Params)
+    for name, annotation in {**cls.__annotations__, **({"unknown": Any} if issubclass(cls, Shared) else {})}.items()
+    if "Literal" not in str(annotation) and name != "stream"
+]
+
+
+@pytest.mark.filterwarnings("error:Pydantic serializer warnings")
+@pytest.mark.parametrize(("cls", "name"), WRITTEN)
+def test_no_field_lets_such_a_number_through(cls, name):
+    """It is refused, or it is where pydantic would have refused it, and now warns."""
+    for value in (math.nan, [math.inf], {"a": math.nan}, [{"a": (0.5, {"b": -math.inf})}], {0: {math.nan}}):
+        with pytest.raises((ValueError, UserWarning), match=r"JSON has no -?(NaN|Infinity)|Unexpected"):
+            _json_body(cls.model_construct(**{name: value}), stream=None, extra=None)
+
+
+def test_what_takes_more_than_a_look_is_sent():
+    """Numbers of a class of their own, or what can be read but once."""
+    said = {"a": Decimal("0.5"), "b": (number for number in [1, 2.5]), "c": Number(0.25), "d": {1.5}}
+    assert body("create", ChatCompletionParams(messages=[], response_format=said))["response_format"] == {
+        "a": "0.5",
+        "b": [1, 2.5],
+        "c": 0.25,
+        "d": [1.5],
+    }
+
+
+class Number(float):
+    """A number of the caller's own kind."""
 
 
 @METHODS
