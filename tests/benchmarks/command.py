@@ -19,6 +19,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--quick", action="store_true", help="do everything once: it shows that all runs, not how fast"
     )
+    options.add_argument(
+        "--rounds", type=int, default=rows.ROUNDS, metavar="N", help="how often to measure each in turns (%(default)s)"
+    )
     options.add_argument("--record", action="store_true", help="write the table and the picture of docs/performance.md")
     options.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the results there")
     options.add_argument("--as", dest="role", help=argparse.SUPPRESS)
@@ -32,12 +35,13 @@ def measure(asked: argparse.Namespace) -> None:
     start = time.monotonic()
     lines: List[rows.Line] = []
     with server.running() as running:
-        bench = rows.Bench(running, [] if asked.no_peers else ["official", "openai"], is_quick=asked.quick)
+        makers = [] if asked.no_peers else ["official", "openai"]
+        bench = rows.Bench(running, makers, rounds=0 if asked.quick else asked.rounds)
         for line in rows.measured(bench, asked.only or rows.ROWS):
             if not lines or lines[-1].what != line.what:
                 print(f"{time.monotonic() - start:4.0f} s: {line.what}", file=sys.stderr)
             lines.append(line)
-    results = reporting.results_of(lines)
+    results = reporting.results_of(lines, bench.rounds)
     reporting.show(results)
     if asked.json:
         asked.json.write_text(reporting.as_json(results), "utf-8")

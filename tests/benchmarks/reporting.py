@@ -25,17 +25,18 @@ NOTHING = "-"
 
 
 class Results(NamedTuple):
-    """What was measured, where, when and of which versions."""
+    """What was measured, where, when, how often and of which versions."""
 
     machine: Dict[str, str]
     versions: Dict[str, str]
+    rounds: int
     date: str
     lines: List[Line]
 
 
-def results_of(lines: Iterable[Line]) -> Results:
+def results_of(lines: Iterable[Line], rounds: int) -> Results:
     """Results of this machine, of today."""
-    return Results(machine.description(), machine.versions(), time.strftime("%Y-%m-%d"), list(lines))
+    return Results(machine.description(), machine.versions(), rounds, time.strftime("%Y-%m-%d"), list(lines))
 
 
 def as_json(results: Results) -> str:
@@ -67,8 +68,8 @@ def from_json(text: str) -> Results:
 
 
 def merged(recorded: Results, new: Results) -> Results:
-    """The new results, and the recorded ones of other rows, if they are of the same machine and versions."""
-    if (recorded.machine, recorded.versions) != (new.machine, new.versions):
+    """The new results, and the recorded ones of other rows, if those were measured alike."""
+    if recorded._replace(date="", lines=[]) != new._replace(date="", lines=[]):
         return new
     rows = {line.row for line in new.lines}
     kept = [line for line in recorded.lines if line.row not in rows]
@@ -115,8 +116,8 @@ def cells(line: Line) -> List[str]:
 
 
 def surroundings(results: Results) -> str:
-    """The machine and the versions in a sentence."""
-    where = ", ".join(results.machine.values())
+    """The machine, the rounds and the versions in a sentence."""
+    where = ", ".join([*results.machine.values(), f"{results.rounds} rounds"])
     return f"{results.date}, {where}; " + ", ".join(f"{name} {version}" for name, version in results.versions.items())
 
 

@@ -15,6 +15,8 @@ from .server import Server
 
 MAKERS = ("raw", "ours", "official", "openai")
 
+ROUNDS = 5
+
 MICRO, MILLI = 1e6, 1e3
 KIB = 1 / 1024
 
@@ -72,13 +74,16 @@ class Bench:
     Args:
         server: who answers.
         makers: whom to measure beside ours and the raw libraries.
-        is_quick: whether it is enough that everything is done once.
+        rounds: how often each is measured in turns; if 0, all that counts is that everything runs.
     """
 
-    def __init__(self, server: Server, makers: Iterable[str], *, is_quick: bool = False) -> None:
+    def __init__(self, server: Server, makers: Iterable[str], rounds: int = ROUNDS) -> None:
         self.server = server
         self.makers = frozenset(["ours", "raw", *makers])
-        self.rounds, self.seconds, self.streams = (0, 0.0, 100) if is_quick else (5, 0.05, 1000)
+        self.rounds = rounds
+        # For what takes long.
+        self.some_rounds, self.few_rounds = rounds * 3 // 5, rounds // 5
+        self.seconds, self.streams = (0.05, 1000) if rounds else (0.0, 100)
 
     @property
     def everybody(self) -> List[Contender]:
@@ -110,7 +115,7 @@ class Bench:
 
 def requests(bench: Bench, company: Company) -> Iterator[Line]:
     """One request after the other, over one connection."""
-    samples = company.in_turns(bench.rounds and bench.rounds + 2, "request", seconds=bench.seconds)
+    samples = company.in_turns(bench.rounds, "request", seconds=bench.seconds)
     yield from bench.lines("request", "one request", samples, "µs", MICRO, REQUEST)
 
 
@@ -141,11 +146,11 @@ def at_once(bench: Bench) -> Iterator[Line]:
         # One request a task, and few rounds: with many connections each takes long.
         with bench.company(group := coroutines(bench, library)) as company:
             everybody = [each.name for each in group]
-            samples = company.in_turns(min(3, bench.rounds), "at_once", seconds=bench.seconds, tasks=64, each=1)
+            samples = company.in_turns(bench.some_rounds, "at_once", seconds=bench.seconds, tasks=64, each=1)
             yield from bench.lines("at-once", "64 requests at once, each", samples, "µs", MICRO, AT_ONCE)
             # Seconds for each: the pool of httpx does not care which loop it is in.
             names = [each.name for each in group if each.loop == "asyncio"] if library == "httpx" else everybody
-            samples = company.in_turns(min(1, bench.rounds), "at_once", names, seconds=0.0, tasks=512, each=1)
+            samples = company.in_turns(bench.few_rounds, "at_once", names, seconds=0.0, tasks=512, each=1)
             yield from bench.lines("at-once", "512 requests at once, each", samples, "µs", MICRO, AT_ONCE)
     for library in ("aiohttp", "trio"):
         with bench.company(coroutines(bench, library)) as company:
@@ -250,9 +255,7 @@ def huge(bench: Bench) -> Iterator[Line]:
         for size in (1024, 16384):
             left = list(able)
             for megabytes in (1, 2, 4, 8):
-                samples = company.in_turns(
-                    min(1, bench.rounds), "huge", left, seconds=0.0, megabytes=megabytes, size=size
-                )
+                samples = company.in_turns(bench.few_rounds, "huge", left, seconds=0.0, megabytes=megabytes, size=size)
                 # A decoder that is quadratic is not asked again once it takes half a second.
                 left = [name for name, costs in samples.items() if costs[0] < 0.5]
                 if "httpx-sse-inprocess" in samples:
@@ -338,7 +341,7 @@ def starting(bench: Bench) -> Iterator[Line]:
     # Children run where their parent does; the server is on the first core.
     machine.pin(-1)
     try:
-        for turn in range(min(3, bench.rounds) + 1):
+        for turn in range(bench.some_rounds + 1):
             for name, program in list(programs.items())[:: -1 if turn % 2 else 1]:
                 costs[name].append(cpu_seconds(program))
     finally:

@@ -125,7 +125,7 @@ def test_who_fails_says_why(running):
 
 def test_a_row(running):
     """Lines come out of a row; without peers there are none of theirs."""
-    lines = list(rows.measured(rows.Bench(running, [], is_quick=True), ["in-process"]))
+    lines = list(rows.measured(rows.Bench(running, [], rounds=0), ["in-process"]))
     assert {line.row for line in lines} == {"in-process"}
     assert all(set(line.figures) <= {"raw", "ours"} for line in lines)
 
@@ -160,11 +160,12 @@ def test_targets(judged, target, is_met):
 
 def test_results_are_kept():
     """JSON brings back what was written, and a part that was measured again replaces only itself."""
-    old = reporting.results_of([line(1.0, 1.0), line(1.0, 1.0, row="chunk")])
+    old = reporting.results_of([line(1.0, 1.0), line(1.0, 1.0, row="chunk")], 5)
     assert reporting.from_json(reporting.as_json(old)) == old
-    new = reporting.results_of([line(2.0, 1.0, row="chunk")])
+    new = reporting.results_of([line(2.0, 1.0, row="chunk")], 5)
     assert reporting.merged(old, new).lines == [old.lines[0], new.lines[0]]
     assert reporting.merged(old._replace(versions={}), new) == new
+    assert reporting.merged(old._replace(rounds=15), new) == new
 
 
 def test_the_page_shows_what_is_recorded():
