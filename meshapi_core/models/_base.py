@@ -14,7 +14,7 @@ from typing_extensions import Annotated, Self
 
 from ..actions import Headers, ResponseHead
 
-__all__ = ["Answer", "Doubts", "Finite", "Headed", "ListAnswer", "Listed", "Params", "Reply", "Shared"]
+__all__ = ["Answer", "Doubts", "Finite", "Headed", "ListAnswer", "Listed", "Number", "Params", "Reply", "Shared"]
 
 T = TypeVar("T")
 
@@ -43,9 +43,13 @@ def _doubt(value: T, info: SerializationInfo) -> T:
     return value
 
 
-# To look at what could be a NaN takes a fraction of the time that it takes to look for one in all that was written.
+# JSON has no NaN and no infinity (RFC 8259, section 6).  To look at what could be one takes a fraction of the time that
+# it takes to look for one in all that was written.
+Number = Annotated[float, PlainSerializer(_doubt, return_type=float, when_used="json-unless-none")]
+"""A number that a caller writes; if it is not finite, there is doubt."""
+
 Finite = Annotated[T, PlainSerializer(_doubt, when_used="json-unless-none")]
-"""A number that a caller writes, or what may hold any: JSON has no NaN, and no infinity (RFC 8259, section 6)."""
+"""Whatever a caller writes where pydantic lets it be anything; if not all numbers in it are finite, there is doubt."""
 
 
 class Params(BaseModel):

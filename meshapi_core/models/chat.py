@@ -6,7 +6,7 @@ from pydantic import Field
 from typing_extensions import Annotated
 
 from ..errors import StructuredOutputError
-from ._base import Answer, Finite, Listed, Params, Reply, Shared
+from ._base import Answer, Finite, Listed, Number, Params, Reply, Shared
 
 __all__ = [
     "AudioOutputOptions",
@@ -195,11 +195,11 @@ class ChatCompletionParams(Params):
     template: Optional[str] = None
     variables: Optional[Dict[str, str]] = None
     session_id: Optional[str] = None
-    temperature: Optional[Finite[float]] = None
+    temperature: Optional[Number] = None
     max_tokens: Optional[int] = None
-    top_p: Optional[Finite[float]] = None
-    frequency_penalty: Optional[Finite[float]] = None
-    presence_penalty: Optional[Finite[float]] = None
+    top_p: Optional[Number] = None
+    frequency_penalty: Optional[Number] = None
+    presence_penalty: Optional[Number] = None
     stop: Union[str, List[str], None] = None
     seed: Optional[int] = None
     tools: Optional[List[Tool]] = None
@@ -211,7 +211,7 @@ class ChatCompletionParams(Params):
     async_mode: Optional[bool] = None
     modalities: Optional[List[Literal["text", "audio"]]] = None
     audio: Optional[AudioOutputOptions] = None
-    timeout: Annotated[Optional[Finite[float]], Field(gt=0)] = None
+    timeout: Annotated[Optional[Number], Field(gt=0)] = None
     cache: Optional[bool] = None
     transforms: Optional[List[str]] = None
     reasoning_effort: Optional[Literal["high", "medium", "low", "none"]] = None

@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Optional, Union
 from pydantic import Field
 from typing_extensions import Annotated
 
-from ._base import Answer, Finite, Listed, Params, Reply
+from ._base import Answer, Listed, Number, Params, Reply
 from .chat import ChatMessage, TokenUsage
 
 __all__ = [
@@ -21,7 +21,7 @@ class ModelOverride(Params):
     """What one of the compared models is asked differently from the others."""
 
     model: str
-    temperature: Annotated[Optional[Finite[float]], Field(ge=0.0, le=2.0)] = None
+    temperature: Annotated[Optional[Number], Field(ge=0.0, le=2.0)] = None
     max_tokens: Annotated[Optional[int], Field(ge=1)] = None
     system_prompt: Optional[str] = None
 
@@ -38,7 +38,7 @@ class CompareParams(Params):
     model_overrides: Optional[List[ModelOverride]] = None
     comparison_model: Optional[str] = None
     comparison_instructions: Optional[str] = None
-    temperature: Annotated[Optional[Finite[float]], Field(ge=0.0, le=2.0)] = None
+    temperature: Annotated[Optional[Number], Field(ge=0.0, le=2.0)] = None
     max_tokens: Annotated[Optional[int], Field(ge=1)] = None
     stream: Optional[bool] = False
     cache: Optional[bool] = None

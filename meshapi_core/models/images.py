@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Literal, Optional, Union
 from pydantic import Field
 from typing_extensions import Annotated
 
-from ._base import Answer, Finite, Listed, Params, Reply
+from ._base import Answer, Finite, Listed, Number, Params, Reply
 from .chat import TokenUsage
 
 __all__ = [
@@ -46,7 +46,7 @@ class ImageGenerationParams(Params):
     seed: Annotated[Optional[int], Field(ge=-1, le=2147483647)] = None
     sequential_image_generation: Optional[Literal["auto", "disabled"]] = None
     sequential_image_generation_options: Optional[Finite[Dict[str, Any]]] = None
-    guidance_scale: Annotated[Optional[Finite[float]], Field(ge=1, le=10)] = None
+    guidance_scale: Annotated[Optional[Number], Field(ge=1, le=10)] = None
     watermark: Optional[bool] = None
     optimize_prompt_options: Optional[Finite[Dict[str, Any]]] = None
 
@@ -80,7 +80,7 @@ class ImageEditParams(Params):
     quality_tier: Optional[str] = None
     aspect_ratio: Optional[str] = None
     resolution: Optional[str] = None
-    expand_factor: Union[str, Finite[float], None] = None
+    expand_factor: Union[str, Number, None] = None
     mask_feather: Optional[int] = None
 
 

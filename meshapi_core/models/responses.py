@@ -5,7 +5,7 @@ from typing import Any, Dict, Iterator, List, Literal, Optional, Union, cast
 from pydantic import Field
 from typing_extensions import Annotated
 
-from ._base import Answer, Finite, ListAnswer, Listed, Params, Reply
+from ._base import Answer, Finite, ListAnswer, Listed, Number, Params, Reply
 
 __all__ = [
     "BuiltinTool",
@@ -62,15 +62,15 @@ class ResponsesParams(Params):
     session_id: Optional[str] = None
     stream: Optional[bool] = False
     max_output_tokens: Annotated[Optional[int], Field(ge=1)] = None
-    temperature: Annotated[Optional[Finite[float]], Field(ge=0.0, le=2.0)] = None
-    top_p: Annotated[Optional[Finite[float]], Field(ge=0.0, le=1.0)] = None
+    temperature: Annotated[Optional[Number], Field(ge=0.0, le=2.0)] = None
+    top_p: Annotated[Optional[Number], Field(ge=0.0, le=1.0)] = None
     seed: Optional[int] = None
     reasoning: Optional[Finite[Dict[str, Any]]] = None
     tools: Optional[List[Union[ResponsesFunctionTool, BuiltinTool]]] = None
     tool_choice: Union[str, Finite[Dict[str, Any]], None] = None
     response_format: Optional[Finite[Dict[str, Any]]] = None
     user: Annotated[Optional[str], Field(max_length=256)] = None
-    timeout: Annotated[Optional[Finite[float]], Field(gt=0)] = None
+    timeout: Annotated[Optional[Number], Field(gt=0)] = None
     previous_response_id: Optional[str] = None
     instructions: Optional[str] = None
     thinking: Optional[Finite[Dict[str, Any]]] = None
