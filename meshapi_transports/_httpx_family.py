@@ -32,6 +32,7 @@ from typing import (
     List,
     Mapping,
     Optional,
+    Set,
     Tuple,
     TypeVar,
     cast,
@@ -60,6 +61,8 @@ __all__ = ["AsyncTransport", "SyncTransport", "timeout_of"]
 T = TypeVar("T")
 
 _PIECE = 65536
+# Of larger ones fewer are needed, but each connection more makes all requests of its pool slower.
+_POOL_SIZE = 10
 
 
 @cache
@@ -103,17 +106,26 @@ class _Transport:
         self._injected = injected
         self._is_own = injected is None
         self._client_class = client_class
-        self._own_by_process: Dict[int, Any] = {}
+        self._own_by_process: Dict[int, _Pools] = {}
         self._url = lru_cache(maxsize=64)(library.URL)
 
-    @property
-    def _client(self) -> Any:
+    def _enter(self, message: object) -> Tuple[_Pool, List[Any]]:
+        """What to send `message` with, and clients to be closed first, which nothing uses any more."""
         if not self._is_own:
-            return self._injected
+            return _Pool(self._injected), []
         # Made when it is first needed, since it loads the rest of the library; and again after a fork, since the
         # connections are the parent's.
         own, process = self._own_by_process, os.getpid()
-        return own.get(process) or own.setdefault(process, _own_client(self.library, self._client_class))
+        pools = own.get(process) or own.setdefault(
+            process, _Pools(partial(_own_client, self.library, self._client_class))
+        )
+        return pools.enter(message)
+
+    def _leave_all(self) -> List[Any]:
+        """The clients to be closed with the transport."""
+        self.is_closed = self._is_own
+        pools = self._own_by_process.get(os.getpid())
+        return [] if pools is None else pools.close()
 
     def _message(self, request: Request, timeout: Timeout) -> Any:
         """`request` for the library; with the headers, cookies and query of the client, if one was injected."""
@@ -128,16 +140,76 @@ class _Transport:
             if request.content is not None:
                 headers.append(("Content-Length", str(len(request.content))))
             return self.library.Request(request.method, url, headers=headers, stream=body, extensions=extensions)
-        message = self._client.build_request(
+        message = self._injected.build_request(
             request.method, request.url, headers=headers, content=request.content, extensions=extensions
         )
         message.stream = body
         return message
 
 
-def _own_client(library: Any, client_class: Any) -> Any:
+class _Pool:
+    """A client of our own, with its connections, and the requests that are under way over it."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self._under_way: Set[object] = set()
+        self._used_until = 0.0
+
+    @property
+    def has_room(self) -> bool:
+        return len(self._under_way) < _POOL_SIZE
+
+    @property
+    def is_stale(self) -> bool:
+        return not self._under_way and time.monotonic() - self._used_until > IDLE_SECONDS
+
+    def enter(self, message: object) -> None:
+        self._under_way.add(message)
+
+    def leave(self, message: object) -> None:
+        """`message` has been answered, or will not be.  To say so twice does no harm."""
+        # No lock, which the garbage collector could find its own thread holding.
+        self._under_way.discard(message)
+        self._used_until = time.monotonic()
+
+
+class _Pools:
+    """As many pools as it takes, the first of them first.
+
+    httpcore looks through the connections of a pool at each request, and its version 1 for each of them once more.
+    """
+
+    def __init__(self, make_client: Callable[[int], Any]) -> None:
+        self._make_client = make_client
+        self._lock = threading.Lock()
+        self._pools: List[_Pool] = []
+        self._is_closed = False
+
+    def enter(self, message: object) -> Tuple[_Pool, List[Any]]:
+        """The pool for `message`, and the clients of those that nothing uses any more."""
+        with self._lock:
+            unused: List[Any] = []
+            while len(self._pools) > 1 and self._pools[-1].is_stale:
+                unused.append(self._pools.pop().client)
+            pool = next((pool for pool in self._pools if pool.has_room or self._is_closed), None)
+            if pool is None:
+                # The limit is for all of them.
+                left = IDLE_CONNECTIONS - _POOL_SIZE * len(self._pools)
+                pool = _Pool(self._make_client(max(0, min(left, _POOL_SIZE))))
+                self._pools.append(pool)
+            pool.enter(message)
+            return pool, unused
+
+    def close(self) -> List[Any]:
+        """The clients to be closed; none is made any more."""
+        with self._lock:
+            self._is_closed = True
+            return [pool.client for pool in self._pools]
+
+
+def _own_client(library: Any, client_class: Any, idle_connections: int) -> Any:
     limits = library.Limits(
-        max_connections=None, max_keepalive_connections=IDLE_CONNECTIONS, keepalive_expiry=IDLE_SECONDS
+        max_connections=None, max_keepalive_connections=idle_connections, keepalive_expiry=IDLE_SECONDS
     )
     client = client_class(limits=limits, verify=late_context(library.create_ssl_context))
     # None is ever sent, so none need be kept.
@@ -305,34 +377,41 @@ class SyncTransport(_Transport):
         message = self._message(request, timeout)
         if timeout.total is not None:
             message.extensions["trace"] = _limit_new_connection
-        with _in_library.until(_end_after(timeout.total)):
-            # No auth of the client's own: ours stands in the headers.
-            response = self._client.send(message, stream=True, auth=None, follow_redirects=False)
+        pool, unused = self._enter(message)
+        try:
+            with _in_library.until(_end_after(timeout.total)):
+                for client in unused:
+                    client.close()
+                # No auth of the client's own: ours stands in the headers.
+                response = pool.client.send(message, stream=True, auth=None, follow_redirects=False)
+        except BaseException:
+            pool.leave(message)
+            raise
         message.stream.forget()
         http = _http11_under(response)
-        return _AnyAnswer(response, self) if http is None else _Http11Answer(response, self, http)
+        return _AnyAnswer(response, self, pool) if http is None else _Http11Answer(response, self, pool, http)
 
     def close(self) -> None:
-        self.is_closed = self._is_own
-        own = self._own_by_process.get(os.getpid())
-        if own is not None:
+        for client in self._leave_all():
             with _in_library:
-                own.close()
+                client.close()
 
 
 class _Answer:
     """A ``Response``, but for the reading of its body."""
 
-    def __init__(self, response: Any, transport: SyncTransport) -> None:
+    def __init__(self, response: Any, transport: SyncTransport, pool: _Pool) -> None:
         self.status: int = response.status_code
         self.headers: HeadersLike = response.headers
         self._response = response
         self._transport = transport
+        self._pool = pool
         self._stream = response.extensions.get("network_stream")
         _limit_waits(self._stream)
 
     def close(self) -> None:
         _in_library.leave_with(self._response.close)
+        self._pool.leave(self._response.request)
         if self._transport.is_closed:
             # The pool has been closed, and forgets what was then being connected.
             self._stream.close()
@@ -341,8 +420,8 @@ class _Answer:
 class _Http11Answer(_Answer):
     """An answer in HTTP/1.1."""
 
-    def __init__(self, response: Any, transport: SyncTransport, http: Any) -> None:
-        super().__init__(response, transport)
+    def __init__(self, response: Any, transport: SyncTransport, pool: _Pool, http: Any) -> None:
+        super().__init__(response, transport, pool)
         self._body = _Http11Body(transport.library, http, _content_encoding(response))
 
     def read(self, timeout: Optional[float]) -> bytes:
@@ -365,8 +444,8 @@ class _Http11Answer(_Answer):
 class _AnyAnswer(_Answer):
     """An answer in whatever the library speaks."""
 
-    def __init__(self, response: Any, transport: SyncTransport) -> None:
-        super().__init__(response, transport)
+    def __init__(self, response: Any, transport: SyncTransport, pool: _Pool) -> None:
+        super().__init__(response, transport, pool)
         self._chunks: Iterator[bytes] = iter(response.stream)
         self._decoder = ContentDecoder(_content_encoding(response))
 
@@ -476,26 +555,34 @@ class AsyncTransport(_Transport):
         connecting = _Connecting()
         if message.url.scheme == "https":
             message.extensions["trace"] = connecting.trace
+        pool, unused = self._enter(message)
         try:
+            if unused:
+                await _close_all(unused)
             with _fail_after(timeout.total):
-                sending = self._client.send(message, stream=True, auth=None, follow_redirects=False)
+                sending = pool.client.send(message, stream=True, auth=None, follow_redirects=False)
                 response = await _without_idle_turns(sending)
         except BaseException:
+            pool.leave(message)
             await connecting.aclose()
             raise
         message.stream.forget()
         http = _http11_under(response)
-        return _AnyAsyncAnswer(response, self) if http is None else _AsyncHttp11Answer(response, self, http)
+        return _AnyAsyncAnswer(response, self, pool) if http is None else _AsyncHttp11Answer(response, self, pool, http)
 
     async def aclose(self) -> None:
-        self.is_closed = self._is_own
-        own = self._own_by_process.get(os.getpid())
+        clients = self._leave_all()
         # The connections of another loop can only be dropped.
-        if own is not None and self._loop is _running_loop():
-            with anyio.CancelScope(shield=True):
-                await _without_idle_turns(own.aclose())
-                # In which asyncio closes the sockets.
-                await anyio.lowlevel.checkpoint()
+        if clients and self._loop is _running_loop():
+            await _close_all(clients)
+
+
+async def _close_all(clients: List[Any]) -> None:
+    with anyio.CancelScope(shield=True):
+        for client in clients:
+            await _without_idle_turns(client.aclose())
+        # In which asyncio closes the sockets.
+        await anyio.lowlevel.checkpoint()
 
 
 class _Connecting:
@@ -522,11 +609,12 @@ class _Connecting:
 class _AsyncAnswer:
     """A ``Response`` of an ``AsyncClient``, but for the reading of its body."""
 
-    def __init__(self, response: Any, transport: AsyncTransport) -> None:
+    def __init__(self, response: Any, transport: AsyncTransport, pool: _Pool) -> None:
         self.status: int = response.status_code
         self.headers: HeadersLike = response.headers
         self._response = response
         self._transport = transport
+        self._pool = pool
         self._stream = response.extensions.get("network_stream")
         self._finalizer = Finalizer()
 
@@ -544,6 +632,8 @@ class _AsyncAnswer:
             # httpcore looks whether its other connections are readable, whose sockets are closed with the client.
             if not self._transport.is_closed:
                 raise
+        finally:
+            self._pool.leave(self._response.request)
         if self._transport.is_closed:
             with anyio.CancelScope(shield=True):
                 # The pool has been closed, and forgets what was then being connected.
@@ -553,8 +643,8 @@ class _AsyncAnswer:
 class _AsyncHttp11Answer(_AsyncAnswer):
     """An answer in HTTP/1.1."""
 
-    def __init__(self, response: Any, transport: AsyncTransport, http: Any) -> None:
-        super().__init__(response, transport)
+    def __init__(self, response: Any, transport: AsyncTransport, pool: _Pool, http: Any) -> None:
+        super().__init__(response, transport, pool)
         self._body = _Http11Body(transport.library, http, _content_encoding(response))
 
     async def read(self, timeout: Optional[float]) -> bytes:
@@ -577,8 +667,8 @@ class _AsyncHttp11Answer(_AsyncAnswer):
 class _AnyAsyncAnswer(_AsyncAnswer):
     """An answer in whatever the library speaks."""
 
-    def __init__(self, response: Any, transport: AsyncTransport) -> None:
-        super().__init__(response, transport)
+    def __init__(self, response: Any, transport: AsyncTransport, pool: _Pool) -> None:
+        super().__init__(response, transport, pool)
         self._chunks: AsyncIterator[bytes] = response.stream.__aiter__()
         self._decoder = ContentDecoder(_content_encoding(response))
 

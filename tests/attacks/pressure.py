@@ -239,9 +239,16 @@ def held_by(client: Any) -> Held:
 
 
 def _httpx_holds(transport: Any) -> Held:
-    pool = transport._client._transport._pool
-    idle = sum(connection.is_idle() for connection in pool._connections)
+    own = [pool for pools in transport._own_by_process.values() for pool in pools._pools]
+    held = [_httpcore_holds(pool.client._transport._pool) for pool in own]
     # A request that is neither waiting nor under way, yet not forgotten, is a leak just as well.
+    return Held(
+        sum(each.busy for each in held) + sum(len(pool._under_way) for pool in own), sum(each.idle for each in held)
+    )
+
+
+def _httpcore_holds(pool: Any) -> Held:
+    idle = sum(connection.is_idle() for connection in pool._connections)
     return Held(max(len(pool._connections) - idle, len(pool._requests)), idle)
 
 

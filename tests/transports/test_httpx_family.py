@@ -8,12 +8,14 @@ import json
 import ssl
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from functools import partial
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import h11
 import httpx
 import httpx2
@@ -38,7 +40,7 @@ from meshapi_transports.testing.raw import (
 )
 
 from .conftest import only
-from .faces import ask, create, failure, read, read_to_failure, stream, text_of
+from .faces import PARAMS, ask, create, failure, read, read_to_failure, stream, text_of, until
 
 over_httpx = only(lambda face: "httpx" in face.name)
 async_httpx = only(lambda face: "httpx" in face.name and not face.is_blocking)
@@ -72,9 +74,46 @@ async def test_cookies_are_not_kept(face):
         async with face.client(server) as client:
             for _ in range(2):
                 assert await ask(client, "create") == "Hi"
-            transport = getattr(client, "_blocking", client)._transport._transport
-            assert len(transport._client.cookies) == 0
+            (pools,) = getattr(client, "_blocking", client)._transport._transport._own_by_process.values()
+            assert [len(library_client.cookies) for library_client in pools.close()] == [0]
     assert all(request.header("Cookie") is None for request in server.requests)
+
+
+@over_httpx
+@pytest.mark.anyio
+async def test_a_crowd_has_several_pools(face, monkeypatch):
+    """A hundred of their connections serve the next crowd, too; what nothing has used for a while is closed."""
+    # Blocking calls have forty threads here.
+    number = 25 if face.is_blocking else 120
+    kept = min(number, 100)
+    crowd, is_crowd = threading.Barrier(number), True
+
+    def script(connection):
+        while True:
+            connection.receive_request()
+            if is_crowd:
+                crowd.wait(5)
+            connection.send(chat_answer("Hi"))
+
+    with RawServer(script) as server:
+        async with face.client(server) as client:
+            ask_once = partial(ask, client, "create")
+            if face.is_blocking:
+                ask_once = partial(anyio.to_thread.run_sync, partial(client._blocking.chat.completions.create, PARAMS))
+            for accepted in (number, 2 * number - kept):
+                async with anyio.create_task_group() as group:
+                    for _ in range(number):
+                        group.start_soon(ask_once)
+                await until(server, lambda server: server.open == kept)
+                assert server.accepted == accepted
+            is_crowd = False
+            assert await ask(client, "create") == "Hi"
+            assert server.open == kept
+            monkeypatch.setattr(family, "IDLE_SECONDS", 0)
+            assert await ask(client, "create") == "Hi"
+            await until(server, lambda server: server.open == 10)
+            assert server.accepted == accepted
+        await until(server, lambda server: server.open == 0)
 
 
 # Bodies, without a socket
