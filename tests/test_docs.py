@@ -18,7 +18,7 @@ import pytest
 import trio
 
 from meshapi_core import RetryPolicy, Timeout, errors
-from meshapi_transports import _driver
+from meshapi_transports import _driver, _httpx_family
 from meshapi_transports import aiohttp as over_aiohttp
 from meshapi_transports import httpx as over_httpx
 from meshapi_transports import httpx2 as over_httpx2
@@ -231,9 +231,12 @@ def test_the_numbers_in_the_pages_are_those_in_the_code():
     """The defaults that the pages tell are the ones that the code has."""
     transports = " ".join((ROOT / "docs" / "transports.md").read_text("utf-8").split())
     assert f"`Accept-Encoding: {ACCEPT_ENCODING}`" in transports
-    kept = f"{_driver.IDLE_CONNECTIONS} | {_driver.IDLE_SECONDS:g} s |"
-    for transport in ("httpx, httpx2", "trio", "stdlib"):
-        assert f"| {transport} | {kept}" in transports
+    for transport, kept in (
+        ("httpx, httpx2", f"{_driver.IDLE_CONNECTIONS}, in pools of {_httpx_family._POOL_SIZE}"),
+        ("trio", f"{over_trio._IDLE_CONNECTIONS:,}"),
+        ("stdlib", f"{_driver.IDLE_CONNECTIONS}"),
+    ):
+        assert f"| {transport} | {kept} | {_driver.IDLE_SECONDS:g} s |" in transports
     assert f"| aiohttp | any number | {_driver.IDLE_SECONDS:g} s |" in transports
     assert f"| requests | {_driver.IDLE_CONNECTIONS} for each host |" in transports
     assert f"at most {_driver.DRAIN_SECONDS:g} s and {_driver.DRAIN_BYTES // 1024} KiB" in transports
