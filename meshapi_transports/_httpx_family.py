@@ -101,7 +101,6 @@ class _Transport:
 
     def __init__(self, library: Any, client_class: Any, injected: Any) -> None:
         self.failures = _failures(library)
-        self.is_closed = False
         self.library = library
         self._injected = injected
         self._is_own = injected is None
@@ -109,21 +108,17 @@ class _Transport:
         self._own_by_process: Dict[int, _Pools] = {}
         self._url = lru_cache(maxsize=64)(library.URL)
 
-    def _enter(self, message: object) -> Tuple[_Pool, List[Any]]:
-        """What to send `message` with, and clients to be closed first, which nothing uses any more."""
+    def _enter(self) -> Tuple[_Place, List[_Pool]]:
+        """Where to send a request, and the pools to be closed before, which nothing uses any more."""
         if not self._is_own:
-            return _Pool(self._injected), []
+            return _Place(self.library, _Pool(self._injected)), []
         # Made when it is first needed, since it loads the rest of the library; and again after a fork, since the
         # connections are the parent's.
         own, process = self._own_by_process, os.getpid()
-        pools = own.get(process) or own.setdefault(
-            process, _Pools(partial(_own_client, self.library, self._client_class))
-        )
-        return pools.enter(message)
+        pools = own.get(process) or own.setdefault(process, _Pools(self.library, self._client_class))
+        return pools.enter()
 
-    def _leave_all(self) -> List[Any]:
-        """The clients to be closed with the transport."""
-        self.is_closed = self._is_own
+    def _pools_to_close(self) -> List[_Pool]:
         pools = self._own_by_process.get(os.getpid())
         return [] if pools is None else pools.close()
 
@@ -148,29 +143,52 @@ class _Transport:
 
 
 class _Pool:
-    """A client of our own, with its connections, and the requests that are under way over it."""
+    """A client with its connections, and the requests that are under way over it.
+
+    Attributes:
+        client: the library's.
+        is_closed: whether that is being closed, or was.
+    """
 
     def __init__(self, client: Any) -> None:
         self.client = client
-        self._under_way: Set[object] = set()
+        self.is_closed = False
+        self._places: Set[_Place] = set()
         self._used_until = 0.0
 
     @property
     def has_room(self) -> bool:
-        return len(self._under_way) < _POOL_SIZE
+        return len(self._places) < _POOL_SIZE
 
     @property
     def is_stale(self) -> bool:
-        return not self._under_way and time.monotonic() - self._used_until > IDLE_SECONDS
+        return not self._places and time.monotonic() - self._used_until > IDLE_SECONDS
 
-    def enter(self, message: object) -> None:
-        self._under_way.add(message)
+    def add(self, place: _Place) -> None:
+        self._places.add(place)
 
-    def leave(self, message: object) -> None:
-        """`message` has been answered, or will not be.  To say so twice does no harm."""
+    def discard(self, place: _Place) -> None:
         # No lock, which the garbage collector could find its own thread holding.
-        self._under_way.discard(message)
+        self._places.discard(place)
         self._used_until = time.monotonic()
+
+
+class _Place:
+    """The place that a request has in a pool until it has been answered."""
+
+    def __init__(self, library: Any, pool: _Pool) -> None:
+        self.library = library
+        self.client = pool.client
+        self._pool = pool
+        pool.add(self)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._pool.is_closed
+
+    def leave(self) -> None:
+        """The request has been answered, or will not be.  To say so twice does no harm."""
+        self._pool.discard(self)
 
 
 class _Pools:
@@ -179,32 +197,32 @@ class _Pools:
     httpcore looks through the connections of a pool at each request, and its version 1 for each of them once more.
     """
 
-    def __init__(self, make_client: Callable[[int], Any]) -> None:
-        self._make_client = make_client
-        self._lock = threading.Lock()
+    def __init__(self, library: Any, client_class: Any) -> None:
+        self._library = library
+        self._client_class = client_class
+        # A signal handler may close a client whose thread is in here.
+        self._lock = threading.RLock()
         self._pools: List[_Pool] = []
         self._is_closed = False
 
-    def enter(self, message: object) -> Tuple[_Pool, List[Any]]:
-        """The pool for `message`, and the clients of those that nothing uses any more."""
+    def enter(self) -> Tuple[_Place, List[_Pool]]:
+        """A place for a request, and the pools that nothing uses any more."""
         with self._lock:
-            unused: List[Any] = []
-            while len(self._pools) > 1 and self._pools[-1].is_stale:
-                unused.append(self._pools.pop().client)
+            unused = [pool for pool in self._pools[1:] if pool.is_stale]
+            self._pools = [pool for pool in self._pools if pool not in unused]
             pool = next((pool for pool in self._pools if pool.has_room or self._is_closed), None)
             if pool is None:
                 # The limit is for all of them.
                 left = IDLE_CONNECTIONS - _POOL_SIZE * len(self._pools)
-                pool = _Pool(self._make_client(max(0, min(left, _POOL_SIZE))))
+                pool = _Pool(_own_client(self._library, self._client_class, max(0, min(left, _POOL_SIZE))))
                 self._pools.append(pool)
-            pool.enter(message)
-            return pool, unused
+            return _Place(self._library, pool), unused
 
-    def close(self) -> List[Any]:
-        """The clients to be closed; none is made any more."""
+    def close(self) -> List[_Pool]:
+        """The pools to be closed; none is made any more."""
         with self._lock:
             self._is_closed = True
-            return [pool.client for pool in self._pools]
+            return self._pools
 
 
 def _own_client(library: Any, client_class: Any, idle_connections: int) -> Any:
@@ -377,42 +395,47 @@ class SyncTransport(_Transport):
         message = self._message(request, timeout)
         if timeout.total is not None:
             message.extensions["trace"] = _limit_new_connection
-        pool, unused = self._enter(message)
+        place, unused = self._enter()
         try:
             with _in_library.until(_end_after(timeout.total)):
-                for client in unused:
-                    client.close()
+                _close_all(unused)
                 # No auth of the client's own: ours stands in the headers.
-                response = pool.client.send(message, stream=True, auth=None, follow_redirects=False)
+                response = place.client.send(message, stream=True, auth=None, follow_redirects=False)
         except BaseException:
-            pool.leave(message)
+            place.leave()
             raise
         message.stream.forget()
         http = _http11_under(response)
-        return _AnyAnswer(response, self, pool) if http is None else _Http11Answer(response, self, pool, http)
+        return _AnyAnswer(response, place) if http is None else _Http11Answer(response, place, http)
 
     def close(self) -> None:
-        for client in self._leave_all():
-            with _in_library:
-                client.close()
+        with _in_library:
+            _close_all(self._pools_to_close())
+
+
+def _close_all(pools: List[_Pool]) -> None:
+    for pool in pools:
+        pool.is_closed = True
+        pool.client.close()
 
 
 class _Answer:
     """A ``Response``, but for the reading of its body."""
 
-    def __init__(self, response: Any, transport: SyncTransport, pool: _Pool) -> None:
+    def __init__(self, response: Any, place: _Place) -> None:
         self.status: int = response.status_code
         self.headers: HeadersLike = response.headers
         self._response = response
-        self._transport = transport
-        self._pool = pool
+        self._place = place
         self._stream = response.extensions.get("network_stream")
         _limit_waits(self._stream)
 
     def close(self) -> None:
-        _in_library.leave_with(self._response.close)
-        self._pool.leave(self._response.request)
-        if self._transport.is_closed:
+        try:
+            _in_library.leave_with(self._response.close)
+        finally:
+            self._place.leave()
+        if self._place.is_closed:
             # The pool has been closed, and forgets what was then being connected.
             self._stream.close()
 
@@ -420,9 +443,9 @@ class _Answer:
 class _Http11Answer(_Answer):
     """An answer in HTTP/1.1."""
 
-    def __init__(self, response: Any, transport: SyncTransport, pool: _Pool, http: Any) -> None:
-        super().__init__(response, transport, pool)
-        self._body = _Http11Body(transport.library, http, _content_encoding(response))
+    def __init__(self, response: Any, place: _Place, http: Any) -> None:
+        super().__init__(response, place)
+        self._body = _Http11Body(place.library, http, _content_encoding(response))
 
     def read(self, timeout: Optional[float]) -> bytes:
         body, end = self._body, _end_after(timeout)
@@ -444,8 +467,8 @@ class _Http11Answer(_Answer):
 class _AnyAnswer(_Answer):
     """An answer in whatever the library speaks."""
 
-    def __init__(self, response: Any, transport: SyncTransport, pool: _Pool) -> None:
-        super().__init__(response, transport, pool)
+    def __init__(self, response: Any, place: _Place) -> None:
+        super().__init__(response, place)
         self._chunks: Iterator[bytes] = iter(response.stream)
         self._decoder = ContentDecoder(_content_encoding(response))
 
@@ -555,32 +578,33 @@ class AsyncTransport(_Transport):
         connecting = _Connecting()
         if message.url.scheme == "https":
             message.extensions["trace"] = connecting.trace
-        pool, unused = self._enter(message)
+        place, unused = self._enter()
         try:
             if unused:
-                await _close_all(unused)
+                await _aclose_all(unused)
             with _fail_after(timeout.total):
-                sending = pool.client.send(message, stream=True, auth=None, follow_redirects=False)
+                sending = place.client.send(message, stream=True, auth=None, follow_redirects=False)
                 response = await _without_idle_turns(sending)
         except BaseException:
-            pool.leave(message)
+            place.leave()
             await connecting.aclose()
             raise
         message.stream.forget()
         http = _http11_under(response)
-        return _AnyAsyncAnswer(response, self, pool) if http is None else _AsyncHttp11Answer(response, self, pool, http)
+        return _AnyAsyncAnswer(response, place) if http is None else _AsyncHttp11Answer(response, place, http)
 
     async def aclose(self) -> None:
-        clients = self._leave_all()
+        pools = self._pools_to_close()
         # The connections of another loop can only be dropped.
-        if clients and self._loop is _running_loop():
-            await _close_all(clients)
+        if pools and self._loop is _running_loop():
+            await _aclose_all(pools)
 
 
-async def _close_all(clients: List[Any]) -> None:
+async def _aclose_all(pools: List[_Pool]) -> None:
     with anyio.CancelScope(shield=True):
-        for client in clients:
-            await _without_idle_turns(client.aclose())
+        for pool in pools:
+            pool.is_closed = True
+            await _without_idle_turns(pool.client.aclose())
         # In which asyncio closes the sockets.
         await anyio.lowlevel.checkpoint()
 
@@ -609,12 +633,11 @@ class _Connecting:
 class _AsyncAnswer:
     """A ``Response`` of an ``AsyncClient``, but for the reading of its body."""
 
-    def __init__(self, response: Any, transport: AsyncTransport, pool: _Pool) -> None:
+    def __init__(self, response: Any, place: _Place) -> None:
         self.status: int = response.status_code
         self.headers: HeadersLike = response.headers
         self._response = response
-        self._transport = transport
-        self._pool = pool
+        self._place = place
         self._stream = response.extensions.get("network_stream")
         self._finalizer = Finalizer()
 
@@ -630,11 +653,11 @@ class _AsyncAnswer:
             await self._response.aclose()
         except ValueError:
             # httpcore looks whether its other connections are readable, whose sockets are closed with the client.
-            if not self._transport.is_closed:
+            if not self._place.is_closed:
                 raise
         finally:
-            self._pool.leave(self._response.request)
-        if self._transport.is_closed:
+            self._place.leave()
+        if self._place.is_closed:
             with anyio.CancelScope(shield=True):
                 # The pool has been closed, and forgets what was then being connected.
                 await self._stream.aclose()
@@ -643,9 +666,9 @@ class _AsyncAnswer:
 class _AsyncHttp11Answer(_AsyncAnswer):
     """An answer in HTTP/1.1."""
 
-    def __init__(self, response: Any, transport: AsyncTransport, pool: _Pool, http: Any) -> None:
-        super().__init__(response, transport, pool)
-        self._body = _Http11Body(transport.library, http, _content_encoding(response))
+    def __init__(self, response: Any, place: _Place, http: Any) -> None:
+        super().__init__(response, place)
+        self._body = _Http11Body(place.library, http, _content_encoding(response))
 
     async def read(self, timeout: Optional[float]) -> bytes:
         body, end = self._body, _end_after(timeout)
@@ -667,8 +690,8 @@ class _AsyncHttp11Answer(_AsyncAnswer):
 class _AnyAsyncAnswer(_AsyncAnswer):
     """An answer in whatever the library speaks."""
 
-    def __init__(self, response: Any, transport: AsyncTransport, pool: _Pool) -> None:
-        super().__init__(response, transport, pool)
+    def __init__(self, response: Any, place: _Place) -> None:
+        super().__init__(response, place)
         self._chunks: AsyncIterator[bytes] = response.stream.__aiter__()
         self._decoder = ContentDecoder(_content_encoding(response))
 

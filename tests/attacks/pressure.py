@@ -243,7 +243,7 @@ def _httpx_holds(transport: Any) -> Held:
     held = [_httpcore_holds(pool.client._transport._pool) for pool in own]
     # A request that is neither waiting nor under way, yet not forgotten, is a leak just as well.
     return Held(
-        sum(each.busy for each in held) + sum(len(pool._under_way) for pool in own), sum(each.idle for each in held)
+        sum(each.busy for each in held) + sum(len(pool._places) for pool in own), sum(each.idle for each in held)
     )
 
 

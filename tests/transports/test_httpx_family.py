@@ -75,7 +75,7 @@ async def test_cookies_are_not_kept(face):
             for _ in range(2):
                 assert await ask(client, "create") == "Hi"
             (pools,) = getattr(client, "_blocking", client)._transport._transport._own_by_process.values()
-            assert [len(library_client.cookies) for library_client in pools.close()] == [0]
+            assert [len(pool.client.cookies) for pool in pools.close()] == [0]
     assert all(request.header("Cookie") is None for request in server.requests)
 
 
