@@ -240,8 +240,9 @@ def held_by(client: Any) -> Held:
 
 def _httpx_holds(transport: Any) -> Held:
     own = [pool for pools in transport._own_by_process.values() for pool in pools._pools]
-    held = [_httpcore_holds(pool.client._transport._pool) for pool in own]
-    # A request that is neither waiting nor under way, yet not forgotten, is a leak just as well.
+    clients = [pool.client for pool in own] if transport._is_own else [transport._injected]
+    held = [_httpcore_holds(client._transport._pool) for client in clients]
+    # A place in a pool that is not given back is a leak, too.
     return Held(
         sum(each.busy for each in held) + sum(len(pool._places) for pool in own), sum(each.idle for each in held)
     )
@@ -249,6 +250,7 @@ def _httpx_holds(transport: Any) -> Held:
 
 def _httpcore_holds(pool: Any) -> Held:
     idle = sum(connection.is_idle() for connection in pool._connections)
+    # A request that is neither waiting nor under way, yet not forgotten, is a leak just as well.
     return Held(max(len(pool._connections) - idle, len(pool._requests)), idle)
 
 
