@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import importlib
 import json
 import ssl
 import subprocess
@@ -114,6 +115,44 @@ async def test_a_crowd_has_several_pools(face, monkeypatch):
             await until(server, lambda server: server.open == 10)
             assert server.accepted == accepted
         await until(server, lambda server: server.open == 0)
+
+
+@LIBRARIES
+def test_pools_in_the_midst_of_others_are_closed(library, monkeypatch):
+    """However long something stays in a later one; the first stays, too."""
+    pools = family._Pools(library, library.Client)
+    places = [pools.enter()[0] for _ in range(25)]
+    for place in places[:-1]:
+        place.leave()
+    assert pools.enter()[1] == []
+    monkeypatch.setattr(family, "IDLE_SECONDS", 0)
+    _, unused = pools.enter()
+    assert [pool.client for pool in unused] == [places[10].client]
+    assert [pool.client for pool in pools.close()] == [places[0].client, places[-1].client]
+
+
+@LIBRARIES
+def test_pools_closed_by_the_thread_that_makes_one(library, monkeypatch):
+    """As a signal handler may do, which runs in the midst of anything."""
+    pools = family._Pools(library, library.Client)
+    monkeypatch.setattr(family, "_own_client", lambda *_: pools.close())
+    thread = threading.Thread(target=pools.enter, daemon=True)
+    thread.start()
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+@LIBRARIES
+def test_answers_that_know_no_request(library):
+    """Those of a client of the user's that answers by itself."""
+
+    class Client(library.Client):
+        def send(self, *_, **__):
+            return library.Response(200, json=chat_completion("Hi"))
+
+    module = importlib.import_module(f"meshapi_transports.{library.__name__}")
+    with module.MeshAPI(base_url="https://gateway.example", token="t", httpx_client=Client()) as client:
+        assert client.chat.completions.create(PARAMS).choices[0].message.content == "Hi"
 
 
 # Bodies, without a socket
